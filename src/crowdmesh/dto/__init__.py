@@ -1,0 +1,33 @@
+"""DTO: one affine depth transform puts everybody in an image in their place (paper section 3.2)."""
+
+from crowdmesh.dto.config import PRESETS, CueConfig, DTOConfig, ScaleConfig, best, official, paper
+from crowdmesh.dto.cues import Cues, measure
+from crowdmesh.dto.interval import ScaleInterval, scale_interval
+from crowdmesh.dto.place import place
+from crowdmesh.dto.placement import Placement
+from crowdmesh.dto.priors import AgeGroup, StaturePrior, stature_prior
+from crowdmesh.dto.reshape import Reshaped, reshape
+from crowdmesh.dto.solve import AffineDepth, solve
+
+__all__ = [
+    "PRESETS",
+    "AffineDepth",
+    "AgeGroup",
+    "CueConfig",
+    "Cues",
+    "DTOConfig",
+    "Placement",
+    "Reshaped",
+    "ScaleConfig",
+    "ScaleInterval",
+    "StaturePrior",
+    "best",
+    "measure",
+    "official",
+    "paper",
+    "place",
+    "reshape",
+    "scale_interval",
+    "solve",
+    "stature_prior",
+]

@@ -1,0 +1,54 @@
+"""How far the scale of a scene may stray: the depth slope inside people bounds it (paper 3.2.2 and 6.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crowdmesh.dto.config import ScaleConfig
+from crowdmesh.dto.cues import Cues
+
+
+@dataclass(frozen=True)
+class ScaleInterval:
+    """The plausible scales of one scene, in metres per unit of relative depth.
+
+    Attributes:
+        low, high: the bounds; (0, inf) when no person has a usable slope.
+        slope: the correlation-weighted mean slope inside people (the paper's X); ``None`` when nobody has one.
+        planar: everybody stands at about one depth, so the scale is fixed to the slope.
+    """
+
+    low: float
+    high: float
+    slope: float | None
+    planar: bool
+
+
+def scale_interval(cues: Cues, config: ScaleConfig) -> ScaleInterval:
+    """The interval for the people with depth evidence."""
+    who = cues.evident
+    slope = mean_slope(cues.slope[who], cues.correlation[who], config.min_correlation)
+    planar = is_planar(cues.relative_depth[who], cues.spread[who], config)
+    if slope is None:
+        return ScaleInterval(0.0, np.inf, None, planar)
+    low = config.low * slope
+    return ScaleInterval(low, low if planar else config.high * slope, slope, planar)
+
+
+def mean_slope(slope: np.ndarray, correlation: np.ndarray, min_correlation: float) -> float | None:
+    """Mean of the people's slopes, weighted by those correlations that exceed ``min_correlation``; ``None``: no weight."""
+    weight = np.where(correlation > min_correlation, correlation, 0.0)
+    total = weight.sum()
+    # Correlations of both signs can cancel; a mean over next to no weight would be arbitrary.
+    return float((weight * slope).sum() / total) if total > 1e-9 else None
+
+
+def is_planar(relative_depth: np.ndarray, spread: np.ndarray, config: ScaleConfig) -> bool:
+    """Whether people differ less in depth than each body does in itself."""
+    if len(relative_depth) == 0:
+        return False
+    if config.spread == "variance":
+        return bool(np.var(relative_depth) < np.mean(spread**2))
+    return bool(np.std(relative_depth) < np.mean(spread))

@@ -1,0 +1,162 @@
+"""DTO for one image: cues, priors, solution, reshaped bodies. ``place`` is all a user needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from crowdmesh.body import BodyModel, body_of, pose_people
+from crowdmesh.depth import RelativeDepth
+from crowdmesh.dto.config import DTOConfig
+from crowdmesh.dto.cues import Cues, measure, person_depth
+from crowdmesh.dto.interval import ScaleInterval, scale_interval
+from crowdmesh.dto.released import reshape_official, solve_official
+from crowdmesh.dto.placement import Placement
+from crowdmesh.dto.priors import StaturePrior, stature_prior
+from crowdmesh.dto.reshape import reshape
+from crowdmesh.dto.solution import Solution, unsolved
+from crowdmesh.dto.solve import DEGENERATE, solve
+from crowdmesh.errors import InputError
+from crowdmesh.people import PersonStatus
+from crowdmesh.scene import Scene
+
+MIN_DEPTH_M = 0.1
+"""A corrected depth below this does not lie in front of the camera."""
+
+
+def place(
+    scene: Scene, depth: RelativeDepth, config: DTOConfig | None = None, body: BodyModel | None = None
+) -> tuple[Scene, Placement]:
+    """Put people in their place: one affine depth transform for the whole image (paper section 3.2).
+
+    Args:
+        scene: a first guess per person, from any source. People need ``vertices_m`` or pose and shape.
+        depth: the depth map of the image, any resolution and kind.
+        config: a preset (``dto.best()``, ``dto.paper()``, ``dto.official()``) or your own; default ``best``.
+        body: the people's body model, when it is already loaded.
+
+    Returns:
+        The placed scene (same people, same order; moved in translation, shape and stature, with a status each) and
+        the :class:`Placement` that says why.
+
+    Raises:
+        InputError: a depth map of another aspect ratio, people without vertices or parameters, or a depth kind that
+            the preset does not support.
+    """
+    config = config or DTOConfig()
+    body = body or body_of(scene.people)
+    people = scene.people
+    if people.vertices_m is None or (people.joints_m is None and people.pose is not None):
+        scene = replace(scene, people=pose_people(people, body))
+        people = scene.people
+    if config.preset == "official" and depth.kind != "disparity":
+        raise InputError(
+            f"preset 'official' works on raw Depth Anything V2 disparity only, not on {depth.kind}; use 'best' or 'paper'"
+        )
+    prior = stature_prior(
+        config.prior,
+        people.stature_m,
+        people.age_years,
+        people.male_probability,
+        people.age_std_years,
+        config.unknown_age_std_m,
+    )
+    cues = measure(scene, depth, body, config.cues)
+    if config.preset == "official":
+        pelvis_m = person_depth(scene, body)
+        solution = solve_official(cues, prior, people.stature_m, pelvis_m, scene.camera, config)
+    else:
+        solution = _solve_jointly(cues, prior, people.stature_m, config)
+    return _finish(scene, body, cues, prior, solution, config)
+
+
+def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config: DTOConfig) -> Solution:
+    """One affine transform for everybody with depth evidence (paper equations 3 and 7)."""
+    status = cues.status.copy()
+    usable = cues.evident & (cues.depth_m > MIN_DEPTH_M)
+    status[cues.evident & ~usable] = PersonStatus.KEPT_IMPLAUSIBLE_DEPTH
+    if usable.sum() < 2:
+        status[usable] = PersonStatus.KEPT_ALONE
+        return unsolved(status, stature, ScaleInterval(0.0, np.inf, None, False))
+    interval = scale_interval(cues, config.scale)
+    answer = solve(
+        cues.relative_depth[usable],
+        cues.depth_m[usable],
+        stature[usable],
+        prior.mean_m[usable],
+        prior.std_m[usable],
+        (interval.low, interval.high),
+    )
+    ratio, wanted, spread = np.ones(len(stature)), stature.copy(), np.zeros(len(stature))
+    ratio[usable], wanted[usable], spread[usable] = answer.depth_ratio, answer.stature_m, answer.stature_std_m
+    status[usable] = PersonStatus.PLACED
+    low, high = config.stature_range_m
+    status[usable & ((wanted < low) | (wanted > high))] = PersonStatus.KEPT_IMPLAUSIBLE_STATURE
+    status[usable & (ratio * cues.depth_m < MIN_DEPTH_M)] = PersonStatus.KEPT_IMPLAUSIBLE_DEPTH
+    notes = []
+    if answer.interval_swapped[0]:
+        notes.append(f"the slope inside people is negative ({interval.slope:.3g}): the interval of scales was swapped")
+    if interval.slope is None:
+        notes.append("nobody's depth varies with their body: the scale is not bounded by the slope inside people")
+    if answer.active[0] == DEGENERATE:
+        notes.append("everybody lies at one relative depth: the scale is not determined by it")
+    return Solution(
+        status=status,
+        depth_ratio=ratio,
+        wanted_stature_m=wanted,
+        stature_std_m=spread,
+        score=float(np.abs(answer.standardised_residual).mean()),
+        scale=float(answer.scale[0]),
+        shift=float(answer.shift[0]),
+        active=int(answer.active[0]),
+        interval=interval,
+        solved=True,
+        notes=tuple(notes),
+    )
+
+
+def _finish(
+    scene: Scene, body: BodyModel, cues: Cues, prior: StaturePrior, solution: Solution, config: DTOConfig
+) -> tuple[Scene, Placement]:
+    people = scene.people
+    moved = np.array([PersonStatus(int(s)).placed for s in solution.status], bool)
+    ratio = np.where(moved, solution.depth_ratio, 1.0)
+    if config.preset == "official":
+        reshaped = reshape_official(people, scene.camera, body, ratio, moved, prior.minor)
+    else:
+        reshaped = reshape(people, scene.camera, body, ratio, moved)
+    status = np.where(moved & reshaped.limited, PersonStatus.PLACED_STATURE_LIMITED, solution.status).astype(np.int64)
+    depth_m = cues.depth_m * ratio
+    prior_spread = prior.std_m / prior.mean_m
+    stature_std = np.where(moved, solution.stature_std_m, prior_spread * people.stature_m)
+    depth_std = np.where(moved, solution.stature_std_m * cues.depth_m / people.stature_m, prior_spread * depth_m)
+    placement = Placement(
+        preset=config.preset,
+        scale=solution.scale,
+        shift=solution.shift,
+        interval=solution.interval,
+        active=solution.active,
+        relative_depth=cues.relative_depth,
+        initial_depth_m=cues.depth_m,
+        depth_ratio=ratio,
+        stature_m=reshaped.people.stature_m,
+        prior_mean_m=prior.mean_m,
+        prior_std_m=prior.std_m,
+        prior_group=prior.group,
+        standardised_residual=(solution.wanted_stature_m - prior.mean_m) / prior.std_m,
+        depth_std_m=depth_std,
+        stature_std_m=stature_std,
+        reprojection_px=reshaped.reprojection_px,
+        samples=cues.samples,
+        excluded=cues.excluded,
+        status=status,
+        score=solution.score,
+        accepted=bool(solution.solved and solution.score < config.accept_below),
+        notes=solution.notes,
+    )
+    summary = {"preset": config.preset, "prior": config.prior, "scale": placement.scale, "shift": placement.shift}
+    placed = replace(
+        scene, people=replace(reshaped.people, status=status), provenance={**scene.provenance, "dto": summary}
+    )
+    return placed, placement

@@ -1,0 +1,40 @@
+"""What a solving strategy hands back to ``place``: who moves, by how much, and how well it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crowdmesh.dto.interval import ScaleInterval
+from crowdmesh.dto.solve import DEGENERATE
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Per person (K,): status, depth ratio, stature asked for, its posterior spread; per image: the transform.
+
+    ``solved`` is false when too few people took part for the image to count as optimised.
+    """
+
+    status: Int[np.ndarray, " K"]
+    depth_ratio: Float[np.ndarray, " K"]
+    wanted_stature_m: Float[np.ndarray, " K"]
+    stature_std_m: Float[np.ndarray, " K"]
+    score: float
+    scale: float
+    shift: float
+    active: int
+    interval: ScaleInterval
+    solved: bool
+    notes: tuple[str, ...] = ()
+
+
+def unsolved(status: Int[np.ndarray, " K"], stature_m: Float[np.ndarray, " K"], interval: ScaleInterval) -> Solution:
+    """Nobody moves: fewer than two people have depth evidence."""
+    count = len(stature_m)
+    note = "fewer than two people have depth evidence: everybody keeps their place"
+    return Solution(
+        status, np.ones(count), stature_m.copy(), np.zeros(count), np.inf, 0.0, 0.0, DEGENERATE, interval, False, (note,)
+    )

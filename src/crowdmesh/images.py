@@ -1,0 +1,90 @@
+"""Photographs in: any common image file to an upright 8-bit RGB array."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from crowdmesh.errors import FormatError, InputError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+"""File name endings that count as photographs when a folder is given (any case)."""
+
+MIN_SIDE_PX = 16
+"""Smallest accepted image side; no person can be found in less."""
+
+
+def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a JPEG, PNG, WebP, TIFF or BMP file as (H, W, 3) uint8 RGB, upright (EXIF orientation applied).
+
+    Grey images get three equal channels; of 16-bit images the upper 8 bits are kept (full range assumed); transparency
+    is ignored: the colours stored under it are used, whatever they are.
+
+    Raises:
+        InputError: no such file, or an image side shorter than 16 pixels.
+        FormatError: empty, truncated, corrupt, or not an image of these formats.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"image {path} does not exist" if not path.exists() else f"image {path} is a folder; name a file")
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"cannot read image {path}: {error.strerror}") from error
+    if not len(data):
+        raise FormatError(f"image {path} is empty (0 bytes); copy or download it again")
+    image = _decode(data)
+    if image is None:
+        raise FormatError(f"{path} is truncated, corrupt or not a JPEG, PNG, WebP, TIFF or BMP image; check the file")
+    if min(image.shape[:2]) < MIN_SIDE_PX:
+        height, width = image.shape[:2]
+        raise InputError(f"image {path} has {width}x{height} pixels; at least {MIN_SIDE_PX}x{MIN_SIDE_PX} are needed")
+    return image
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """The image files meant by files, folders and glob patterns: sorted, each once.
+
+    A folder stands for the images directly in it, a pattern for the images it matches (``**`` descends into folders);
+    there, images are told by their file name ending and hidden files do not count. A file named itself is taken
+    whatever its name, and a path that exists is never read as a pattern.
+
+    Raises:
+        InputError: one of the paths stands for no image at all.
+    """
+    found: dict[Path, Path] = {}
+    for entry in paths:
+        files = _expand(Path(entry))
+        if not files:
+            kinds = ", ".join(sorted(SUFFIXES))
+            raise InputError(f"no image found at {entry}; name a file, a folder or a pattern with images ({kinds})")
+        found.update((file.resolve(), file) for file in files)
+    return sorted(found.values())
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    candidates = path.iterdir() if path.is_dir() else map(Path, glob.iglob(str(path), recursive=True))
+    return [file for file in candidates if _looks_like_image(file)]
+
+
+def _looks_like_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _decode(data: UInt8[np.ndarray, " N"]) -> UInt8[np.ndarray, "H W 3"] | None:
+    """OpenCV's decoder with its messages to the error stream turned off; ``None`` when it cannot."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)

@@ -1,0 +1,155 @@
+"""Who is in the picture: bodies and evidence of K people as a struct of arrays whose order never changes."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crowdmesh.errors import InputError
+from crowdmesh.masks import Masks
+
+
+class PersonStatus(enum.IntEnum):
+    """What happened to one person; :attr:`reason` says it in words."""
+
+    INITIAL = 0
+    PLACED = 1
+    PLACED_STATURE_LIMITED = 2
+    KEPT_NOT_VISIBLE = 3
+    KEPT_FEW_PIXELS = 4
+    KEPT_NO_DEPTH = 5
+    KEPT_ALONE = 6
+    KEPT_IMPLAUSIBLE_STATURE = 7
+    KEPT_IMPLAUSIBLE_DEPTH = 8
+
+    @property
+    def reason(self) -> str:
+        """One clause for tables and reports."""
+        return _REASONS[self]
+
+    @property
+    def placed(self) -> bool:
+        """Whether the joint optimisation moved this person."""
+        return self in (PersonStatus.PLACED, PersonStatus.PLACED_STATURE_LIMITED)
+
+
+_REASONS = {
+    PersonStatus.INITIAL: "first guess, not placed",
+    PersonStatus.PLACED: "placed",
+    PersonStatus.PLACED_STATURE_LIMITED: "placed; the body model cannot reach the corrected stature",
+    PersonStatus.KEPT_NOT_VISIBLE: "kept: not visible in the image (hidden, outside it, or mask and body disagree)",
+    PersonStatus.KEPT_FEW_PIXELS: "kept: too few visible pixels",
+    PersonStatus.KEPT_NO_DEPTH: "kept: no valid depth on the person",
+    PersonStatus.KEPT_ALONE: "kept: nobody else with depth evidence",
+    PersonStatus.KEPT_IMPLAUSIBLE_STATURE: "kept: the corrected stature would be implausible",
+    PersonStatus.KEPT_IMPLAUSIBLE_DEPTH: "kept: the corrected depth would not lie in front of the camera",
+}
+
+# Trailing shape of each per-person array; None: any size.
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "pose": (None, 3),
+    "shape": (None,),
+    "translation_m": (3,),
+    "stature_m": (),
+    "vertices_m": (None, 3),
+    "joints_m": (None, 3),
+    "boxes_px": (4,),
+    "scores": (),
+    "keypoints_px": (17, 3),
+    "age_years": (),
+    "age_std_years": (),
+    "male_probability": (),
+    "fit_error_px": (),
+    "status": (),
+}
+_UNKNOWN_ALLOWED = frozenset({"age_years", "age_std_years", "male_probability", "fit_error_px"})
+_SINGLE_PRECISION = frozenset({"vertices_m", "joints_m"})
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """K people. Axis 0 of every array is the person; it is never reordered and nobody is ever dropped.
+
+    ``People`` stores what it was given and computes nothing; ``body.pose_people(people)`` fills ``vertices_m`` and
+    ``joints_m`` from the parameters.
+
+    Body:
+        body: name of the body model (``"anny"``, ``"smpl"``, ``"rigid"`` ...).
+        translation_m: (K, 3) the body model's root translation in the camera frame, metres.
+        stature_m: (K,) height of the body in its rest pose, metres (the paper's h-hat).
+        pose: (K, J, 3) joint rotations relative to the parent, axis-angle in radians.
+        shape: (K, S) shape parameters of the body model.
+        vertices_m, joints_m: (K, V, 3), (K, J, 3) posed surface and joints in the camera frame, metres, float32.
+        faces: (F, 3) triangles, only for bodies that have none of their own (``rigid``).
+    Evidence (``None``: not available; NaN in age, sex and fit error: unknown for this person):
+        boxes_px: (K, 4) left, top, right, bottom. scores: (K,) detector confidence.
+        masks: run-length coded image masks. keypoints_px: (K, 17, 3) COCO-17 x, y, confidence.
+        age_years, age_std_years, male_probability: (K,). fit_error_px: (K,) mean reprojection error of the body fit.
+    status: (K,) :class:`PersonStatus` values.
+    """
+
+    body: str
+    translation_m: Float[np.ndarray, "K 3"]
+    stature_m: Float[np.ndarray, " K"]
+    pose: Float[np.ndarray, "K J 3"] | None = None
+    shape: Float[np.ndarray, "K S"] | None = None
+    vertices_m: Float[np.ndarray, "K V 3"] | None = None
+    joints_m: Float[np.ndarray, "K J2 3"] | None = None
+    faces: Int[np.ndarray, "F 3"] | None = None
+    boxes_px: Float[np.ndarray, "K 4"] | None = None
+    scores: Float[np.ndarray, " K"] | None = None
+    masks: Masks | None = None
+    keypoints_px: Float[np.ndarray, "K 17 3"] | None = None
+    age_years: Float[np.ndarray, " K"] | None = None
+    age_std_years: Float[np.ndarray, " K"] | None = None
+    male_probability: Float[np.ndarray, " K"] | None = None
+    fit_error_px: Float[np.ndarray, " K"] | None = None
+    status: Int[np.ndarray, " K"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is None:
+            object.__setattr__(self, "status", np.zeros(len(self), np.int64))
+        for name, trailing in _SHAPES.items():
+            value = getattr(self, name)
+            if value is not None:
+                self._check_array(name, np.asarray(value), trailing)
+        if self.masks is not None and len(self.masks) != len(self):
+            raise InputError(f"{len(self.masks)} masks for {len(self)} people; give one mask per person")
+        if len(self) and not np.all(self.stature_m > 0):
+            raise InputError("stature_m must be positive for every person (metres)")
+        if self.male_probability is not None and np.any((self.male_probability < 0) | (self.male_probability > 1)):
+            raise InputError("male_probability must lie in [0, 1] (NaN: unknown)")
+
+    def _check_array(self, name: str, value: np.ndarray, trailing: tuple[int | None, ...]) -> None:
+        expected = (len(self), *trailing)
+        fits = value.ndim == len(expected) and all(e is None or e == n for e, n in zip(expected, value.shape, strict=True))
+        if not fits:
+            wanted = ", ".join("any" if n is None else str(n) for n in expected)
+            raise InputError(f"{name} must have shape ({wanted}) for {len(self)} people, got {value.shape}")
+        dtype = np.int64 if name == "status" else np.float32 if name in _SINGLE_PRECISION else np.float64
+        value = value.astype(dtype, copy=False)
+        if name not in _UNKNOWN_ALLOWED and not np.isfinite(value).all():
+            bad = np.flatnonzero(~np.isfinite(value).reshape(len(value), -1).all(1))
+            raise InputError(f"{name} holds NaN or infinite values for person {', '.join(map(str, bad[:5]))}")
+        object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.translation_m)
+
+    def __getitem__(self, people: slice | np.ndarray | list[int]) -> People:
+        """The chosen people, in the order asked for, as a new ``People``."""
+        if isinstance(people, (int, np.integer)):
+            raise InputError("index people with a slice, list or array, e.g. people[[2]], so that axis 0 stays")
+        values = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = value if field.name in ("body", "faces") or value is None else value[people]
+        return People(**values)
+
+    @property
+    def statuses(self) -> list[PersonStatus]:
+        """The status of each person as an enum."""
+        return [PersonStatus(int(s)) for s in self.status]  # type: ignore[union-attr]

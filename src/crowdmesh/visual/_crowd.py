@@ -1,0 +1,57 @@
+"""What every picture needs to know of a scene's people: where their surface is and which of them belong on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from crowdmesh.errors import InputError
+from crowdmesh.scene import Scene
+
+_FAR_IN_MEDIANS = 3.0
+
+
+def posed_vertices(scene: Scene) -> Float[np.ndarray, "K V 3"]:
+    """The scene's vertices (camera frame, metres), float32; (0, 0, 3) when nobody is there."""
+    people = scene.people
+    if len(people) == 0:
+        return np.zeros((0, 0, 3), np.float32)
+    if people.vertices_m is None:
+        raise InputError("the people of this scene have no vertices; pose them first (body.pose_people)")
+    return people.vertices_m
+
+
+def surface_centres(vertices_m: Float[np.ndarray, "K V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K 3"]:
+    """Centre of each person's surface, every patch weighted by its area (faces and hands have many small triangles)."""
+    if len(vertices_m) == 0:
+        return np.zeros((0, 3))
+    a, b, c = (vertices_m[:, faces[:, i]].astype(float) for i in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=-1, keepdims=True)
+    return ((a + b + c) * area).sum(1) / (3.0 * np.maximum(area.sum(1), 1e-12))
+
+
+def ground_range(centres_m: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, " K"]:
+    """Distance from the camera seen from above: sqrt(x^2 + z^2), metres."""
+    return np.hypot(centres_m[:, 0], centres_m[:, 2])
+
+
+def on_page(centres_m: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+    """Who decides what the axes show: people in front of the camera, up to three times the median distance.
+
+    One misplaced person at sixty metres must not shrink everybody else to a dot.
+    """
+    in_front = centres_m[:, 2] > 0
+    if not in_front.any():
+        return in_front
+    limit = _FAR_IN_MEDIANS * np.median(ground_range(centres_m[in_front]))
+    return in_front & (ground_range(centres_m) <= limit) & (np.abs(centres_m[:, 1]) <= limit)
+
+
+def page_points(scenes: Sequence[Scene], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "N 3"]:
+    """All vertices of the people of these scenes who decide what the axes show."""
+    vertices = [posed_vertices(scene) for scene in scenes]
+    centres = [surface_centres(v, faces) for v in vertices]
+    kept = np.split(on_page(np.concatenate(centres)), np.cumsum([len(c) for c in centres])[:-1])
+    return np.concatenate([v[k].reshape(-1, 3) for v, k in zip(vertices, kept, strict=True)])
