@@ -148,7 +148,9 @@ def find(asset: Asset) -> Path | None:
 
     Only existence is looked at; :func:`fetch` also checks the content.
     """
-    candidates = (path for folder in search_folders() for path in (folder / asset.name, folder / asset.group / asset.name))
+    candidates = (
+        path for folder in search_folders() for path in (folder / asset.name, folder / asset.group / asset.name)
+    )
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -175,7 +177,9 @@ def _defect(asset: Asset, path: Path) -> str | None:
         digest = _sha256(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return None if digest == asset.sha256 else f"has SHA-256 {digest} instead of {asset.sha256} (corrupt or another version)"
+    if digest == asset.sha256:
+        return None
+    return f"has SHA-256 {digest} instead of {asset.sha256} (corrupt or another version)"
 
 
 @functools.lru_cache(maxsize=256)

@@ -60,7 +60,7 @@ class RelativeDepth:
             raise InputError(f"depth map {path} does not exist")
         try:
             values = _read_array(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise FormatError(f"cannot read depth map {path}: {error}") from error
         if values.ndim == 3 and 1 in values.shape:
             values = values.squeeze()

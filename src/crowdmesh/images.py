@@ -31,7 +31,9 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"image {path} does not exist" if not path.exists() else f"image {path} is a folder; name a file")
+        raise InputError(
+            f"image {path} does not exist" if not path.exists() else f"image {path} is a folder; name a file"
+        )
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -63,7 +65,8 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
         if not files:
             kinds = ", ".join(sorted(SUFFIXES))
             raise InputError(f"no image found at {entry}; name a file, a folder or a pattern with images ({kinds})")
-        found.update((file.resolve(), file) for file in files)
+        for file in files:
+            found.setdefault(file.resolve(), file)
     return sorted(found.values())
 
 

@@ -23,7 +23,7 @@ class Masks:
     height: int
     width: int
     runs: Int[np.ndarray, " R"]
-    offsets: Int[np.ndarray, " K+1"]
+    offsets: Int[np.ndarray, " edges"]
 
     def __post_init__(self) -> None:
         if self.height <= 0 or self.width <= 0:
@@ -50,7 +50,7 @@ class Masks:
         """Encode boolean masks (K, H, W)."""
         if masks.ndim != 3:
             raise InputError(f"masks must have shape (people, height, width), got {masks.shape}")
-        flat = masks.reshape(len(masks), -1).astype(bool)
+        flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(bool)
         parts = []
         for row in flat:
             changes = np.flatnonzero(row[1:] != row[:-1]) + 1

@@ -18,7 +18,20 @@ from crowdmesh.body.smpl import SMPL, find_smpl
 from crowdmesh.errors import InputError
 from crowdmesh.people import People
 
-__all__ = ["SMPL", "Anny", "BodyModel", "BodyOutput", "RigidBody", "ShapeParameter", "body_of", "load_body", "pose_people"]
+__all__ = [
+    "BODIES",
+    "RESOLUTIONS",
+    "SMPL",
+    "Anny",
+    "BodyModel",
+    "BodyOutput",
+    "RigidBody",
+    "ShapeParameter",
+    "body_of",
+    "find_smpl",
+    "load_body",
+    "pose_people",
+]
 
 BODIES = (*RESOLUTIONS, "smpl")
 """Names that :func:`load_body` knows; ``rigid`` bodies come with their people (:func:`body_of`)."""

@@ -47,8 +47,8 @@ def lms(age_years: Float[np.ndarray, "*n"], male: bool) -> tuple[np.ndarray, np.
     return skew, median / 100.0, variation
 
 
-def stature_at(z_score: Float[np.ndarray, "*n"], age_years: Float[np.ndarray, "*n"], male: bool) -> Float[np.ndarray, "*n"]:
-    """Stature in metres at a z-score: the LMS law M (1 + L S z)^(1/L) below 20 years, the adult Gaussian from there."""
+def stature_at(z_score: Float[np.ndarray, "..."], age_years: Float[np.ndarray, "..."], male: bool) -> Float[np.ndarray, "..."]:
+    """Stature in metres at a z-score (the two broadcast): the LMS law M (1 + L S z)^(1/L) below 20 years, the adult Gaussian from there."""
     z_score, age_years = np.broadcast_arrays(np.asarray(z_score, float), np.asarray(age_years, float))
     skew, median, variation = lms(age_years, male)
     # (1 + L S z)^(1/L) = exp(log1p(L S z) / L), with its limit exp(S z) at L = 0; the base is kept positive.

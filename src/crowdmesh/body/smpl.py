@@ -83,7 +83,7 @@ class SMPL(SkinnedBody):
         return len(self.shape_params) > NUM_BETAS
 
     def default_shape(self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5) -> Tensor:
-        """The mean adult shape; minors are blended towards the infant until their median stature."""
+        """The mean shape brought to the median stature: adults along the first beta, minors along the kid axis."""
         age, male = (np.broadcast_to(np.asarray(v, float), n) for v in (age_years, male_probability))
         shape = torch.zeros(n, len(self.shape_params), dtype=self.template.dtype, device=self.template.device)
         target = torch.from_numpy(median_stature(age, male)).to(shape)

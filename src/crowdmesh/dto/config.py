@@ -48,6 +48,9 @@ class ScaleConfig:
     spread: Literal["variance", "deviation"] = "variance"
     """A scene is planar where the variance (paper) or standard deviation (release) of the people's depths is smaller
     than the mean one inside people; the scale is then fixed to alpha_1 times the slope."""
+    expected_size: bool = True
+    """Measure the slope on bodies of their expected stature (prior mean) instead of their first guess: the depth of a
+    body scales with its size, so an adult-sized child doubles the paper's slope (ours; figures in docs/results.md)."""
     min_correlation: float = 0.0
     """A person's slope counts with the weight of its correlation when that exceeds this value (release: 0.5)."""
 
@@ -76,7 +79,7 @@ class DTOConfig:
 
 
 def best() -> DTOConfig:
-    """The default: the paper's problem on robust pixel cues; nobody is dropped."""
+    """The default: the paper's problem on robust pixel cues and on slopes of expected size; nobody is dropped."""
     return DTOConfig()
 
 
@@ -86,13 +89,13 @@ def paper() -> DTOConfig:
         evidence="vertices", person_depth="pelvis", min_samples=1, iqr_factor=None, centre_rows=False, inlier_m=None
     )
     # All people count with their correlation, negative ones too; unknown ages do not occur in the paper.
-    return DTOConfig("paper", cues, ScaleConfig(min_correlation=-1.0), unknown_age_std_m=0.1)
+    return DTOConfig("paper", cues, ScaleConfig(expected_size=False, min_correlation=-1.0), unknown_age_std_m=0.1)
 
 
 def official() -> DTOConfig:
     """What the released code does, bugs included where they change numbers (``dto/released.py``)."""
     cues = CueConfig(min_image_fraction=1 / 400, min_visible_vertices=500 / 6890, lowest_rows=0.9)
-    scale = ScaleConfig(high=1.0, spread="deviation", min_correlation=0.5)
+    scale = ScaleConfig(high=1.0, spread="deviation", expected_size=False, min_correlation=0.5)
     return DTOConfig("official", cues, scale, unknown_age_std_m=0.1, stature_range_m=(1e-6, 2.1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from crowdmesh.dto.config import ScaleConfig
 from crowdmesh.dto.cues import Cues
@@ -26,10 +27,15 @@ class ScaleInterval:
     planar: bool
 
 
-def scale_interval(cues: Cues, config: ScaleConfig) -> ScaleInterval:
-    """The interval for the people with depth evidence."""
+def scale_interval(cues: Cues, config: ScaleConfig, expected_ratio: Float[np.ndarray, " K"]) -> ScaleInterval:
+    """The interval for the people with depth evidence.
+
+    Args:
+        expected_ratio: expected over initial stature; scales the slopes when ``config.expected_size`` asks for it.
+    """
     who = cues.evident
-    slope = mean_slope(cues.slope[who], cues.correlation[who], config.min_correlation)
+    slopes = cues.slope * expected_ratio if config.expected_size else cues.slope
+    slope = mean_slope(slopes[who], cues.correlation[who], config.min_correlation)
     planar = is_planar(cues.relative_depth[who], cues.spread[who], config)
     if slope is None:
         return ScaleInterval(0.0, np.inf, None, planar)

@@ -79,7 +79,7 @@ def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config:
     if usable.sum() < 2:
         status[usable] = PersonStatus.KEPT_ALONE
         return unsolved(status, stature, ScaleInterval(0.0, np.inf, None, False))
-    interval = scale_interval(cues, config.scale)
+    interval = scale_interval(cues, config.scale, prior.mean_m / stature)
     answer = solve(
         cues.relative_depth[usable],
         cues.depth_m[usable],

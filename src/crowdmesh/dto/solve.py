@@ -94,11 +94,12 @@ def solve(
         people, scene = people[:, order], scene[order]
     starts = np.searchsorted(scene, np.arange(scenes + 1))
     per_scene, per_person = np.empty((7, scenes)), np.empty((4, count))
-    for first, last in _blocks(starts):
-        block = slice(starts[first], starts[last])
-        per_scene[:, first:last], per_person[:, block] = _solve_block(
-            people[:, block], np.diff(starts[first : last + 1]), low[first:last], high[first:last]
-        )
+    with np.errstate(over="ignore", under="ignore"):  # an objective beyond the float range is honestly infinite
+        for first, last in _blocks(starts):
+            block = slice(starts[first], starts[last])
+            per_scene[:, first:last], per_person[:, block] = _solve_block(
+                people[:, block], np.diff(starts[first : last + 1]), low[first:last], high[first:last]
+            )
     if order is not None:
         unsorted = np.empty_like(per_person)
         unsorted[:, order] = per_person
@@ -148,7 +149,7 @@ def _solve_block(
     stature_std = per_metre * np.sqrt(level_variance[of] + slope_variance[of] * offset * offset)
     scene_results = np.stack(
         (
-            scale / unit,
+            np.clip(scale / unit, low, high),
             mean_target - scale * mean_depth,
             active,
             total(residual * residual),

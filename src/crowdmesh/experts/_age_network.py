@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from crowdmesh.errors import AssetError
 
@@ -28,20 +28,22 @@ class AgeSexNetwork:
         self._weights = read_weights(weights, manifest)
 
     @torch.inference_mode()
-    def __call__(self, faces: UInt8[np.ndarray, "N 112 112 3"]) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    def __call__(
+        self, faces: UInt8[np.ndarray, "N 112 112 3"]
+    ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
         """Age in years and probability of being male, each (N,), of RGB face crops."""
         x = torch.from_numpy(np.ascontiguousarray(faces.transpose(0, 3, 1, 2))).float()
         x = (x - torch.tensor(_MEAN_RGB)[:, None, None]) / 256.0
-        x = F.relu(self._convolve(x, "entry_flow/conv_in", stride=2))
+        x = functional.relu(self._convolve(x, "entry_flow/conv_in", stride=2))
         x = self._reduce(x, x, "entry_flow/reduction_block_0")
-        x = self._reduce(F.relu(x), x, "entry_flow/reduction_block_1")
+        x = self._reduce(functional.relu(x), x, "entry_flow/reduction_block_1")
         for block in range(2):
             y = x
             for layer in range(3):
-                y = self._separable(F.relu(y), f"middle_flow/main_block_{block}/separable_conv{layer}")
+                y = self._separable(functional.relu(y), f"middle_flow/main_block_{block}/separable_conv{layer}")
             x = x + y
-        x = self._reduce(F.relu(x), x, "exit_flow/reduction_block")
-        features = F.relu(self._separable(x, "exit_flow/separable_conv")).mean((2, 3))
+        x = self._reduce(functional.relu(x), x, "exit_flow/reduction_block")
+        features = functional.relu(self._separable(x, "exit_flow/separable_conv")).mean((2, 3))
         age = self._linear(features, "fc/age")[:, 0]
         male = self._linear(features, "fc/gender").softmax(1)[:, 0]
         return age.double().numpy(), male.double().numpy()
@@ -49,18 +51,20 @@ class AgeSexNetwork:
     def _reduce(self, x: Tensor, shortcut: Tensor, name: str) -> Tensor:
         """Two separable convolutions and a halving, added to a strided projection of the block's input."""
         x = self._separable(x, f"{name}/separable_conv0")
-        x = self._separable(F.relu(x), f"{name}/separable_conv1")
-        x = F.max_pool2d(_pad_same(x, 3, 2, -math.inf), 3, 2)
+        x = self._separable(functional.relu(x), f"{name}/separable_conv1")
+        x = functional.max_pool2d(_pad_same(x, 3, 2, -math.inf), 3, 2)
         return x + self._convolve(shortcut, f"{name}/expansion_conv", stride=2)
 
     def _separable(self, x: Tensor, name: str) -> Tensor:
         depthwise = self._weights[f"{name}/depthwise_filter"]
-        x = F.conv2d(x, depthwise, padding=1, groups=x.shape[1])
-        return F.conv2d(x, self._weights[f"{name}/pointwise_filter"], self._weights[f"{name}/bias"])
+        x = functional.conv2d(x, depthwise, padding=1, groups=x.shape[1])
+        return functional.conv2d(x, self._weights[f"{name}/pointwise_filter"], self._weights[f"{name}/bias"])
 
     def _convolve(self, x: Tensor, name: str, stride: int) -> Tensor:
         filters = self._weights[f"{name}/filters"]
-        return F.conv2d(_pad_same(x, filters.shape[-1], stride, 0.0), filters, self._weights[f"{name}/bias"], stride)
+        return functional.conv2d(
+            _pad_same(x, filters.shape[-1], stride, 0.0), filters, self._weights[f"{name}/bias"], stride
+        )
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return x @ self._weights[f"{name}/weights"] + self._weights[f"{name}/bias"]
@@ -83,7 +87,9 @@ def read_weights(weights: Path, manifest: Path) -> dict[str, Tensor]:
             values, position = _read_tensor(data, position, entry)
             tensors[entry["name"]] = values
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise AssetError(f"cannot read the network weights {weights} with {manifest} ({error}); fetch both again") from error
+        raise AssetError(
+            f"cannot read the network weights {weights} with {manifest} ({error}); fetch both again"
+        ) from error
     if position != len(data):
         raise AssetError(f"{weights} has {len(data)} bytes but {manifest} describes {position}; fetch both again")
     return tensors
@@ -105,4 +111,4 @@ def _read_tensor(data: bytes, position: int, entry: dict[str, Any]) -> tuple[Ten
 def _pad_same(x: Tensor, kernel: int, stride: int, value: float) -> Tensor:
     """Pad like TensorFlow's "same": output size = ceil(size / stride), the odd row and column at bottom and right."""
     pads = [max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in (x.shape[-1], x.shape[-2])]
-    return F.pad(x, [side for total in pads for side in (total // 2, total - total // 2)], value=value)
+    return functional.pad(x, [side for total in pads for side in (total // 2, total - total // 2)], value=value)

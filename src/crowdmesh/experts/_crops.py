@@ -47,12 +47,14 @@ class SquareCrop:
         fine = replace(self, size=self.size * oversampling)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         content = cv2.warpAffine(image, fine._opencv_affine(), (fine.size, fine.size), flags=flags)
-        return cv2.resize(content, (self.size, self.size), interpolation=cv2.INTER_AREA) if oversampling > 1 else content
+        return (
+            cv2.resize(content, (self.size, self.size), interpolation=cv2.INTER_AREA) if oversampling > 1 else content
+        )
 
     def paste(
         self, values: Float[np.ndarray, "S S"], left: int, top: int, width: int, height: int, outside: float
     ) -> Float[np.ndarray, "h w"]:
-        """A map over the crop, bilinearly resampled to a region of the image; ``outside`` where the crop does not reach."""
+        """A map over the crop resampled to a region of the image; ``outside`` where the crop does not reach."""
         region = replace(self, centre_px=(self.centre_px[0] - left, self.centre_px[1] - top))
         return cv2.warpAffine(values, region._opencv_affine(), (width, height), borderValue=outside)
 
@@ -62,7 +64,7 @@ class SquareCrop:
         return np.column_stack((self.turn * (self.side_px / self.size), origin))
 
 
-def around_box(box_px: Float[np.ndarray, "4"], margin: float, size: int) -> SquareCrop:
+def around_box(box_px: Float[np.ndarray, " 4"], margin: float, size: int) -> SquareCrop:
     """The upright square around the centre of a box (left, top, right, bottom), ``margin`` times its longer side."""
     left, top, right, bottom = map(float, box_px)
     side = max(right - left, bottom - top)

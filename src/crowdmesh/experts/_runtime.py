@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,9 @@ class OnnxNetwork:
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
-            raise AssetError(f"OpenCV {cv2.__version__} cannot load the network {path}; install OpenCV 5.0 or newer") from error
+            raise AssetError(
+                f"OpenCV {cv2.__version__} cannot load the network {path}; install OpenCV 5.0 or newer"
+            ) from error
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Output array for one input array of the network's own shape and type."""
@@ -48,10 +49,14 @@ class TfliteNetwork:
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probability of a logit, float64, safe for any size."""
+    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -60.0, 60.0)))
+
+
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Drop what native code writes to the error stream: LiteRT greets every user with a line there, once per process."""
-    sys.stderr.flush()
+    """Drop what native code writes to the error stream: LiteRT greets there once per process."""
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -30,13 +30,11 @@ class Detections:
         boxes_px: (K, 4) left, top, right, bottom, inside the image.
         scores: (K,) confidence in [0, 1], falling.
         masks: their image masks, when the detector segments.
-        suppressed: how many further boxes were taken for the same people and left out.
     """
 
     boxes_px: Float[np.ndarray, "K 4"]
     scores: Float[np.ndarray, " K"]
     masks: Masks | None = None
-    suppressed: int = 0
 
     def __post_init__(self) -> None:
         _check("Detections", len(self), boxes_px=(self.boxes_px, (4,)), scores=(self.scores, ()))
@@ -53,7 +51,8 @@ class BodyLandmarks:
     Attributes:
         px: (K, 33, 2) image points, possibly outside the image.
         visibility: (K, 33) probability of being inside the image and not hidden.
-        world_m: (K, 33, 3) metres, axes along the camera's (x right, y down, z forward), origin midway between the hips.
+        world_m: (K, 33, 3) metres, x right, y down, z forward, origin midway between the hips; as if the person were
+            seen in the middle of the image (the turn of the viewing ray towards a person at its border is not removed).
             Single-person networks see an adult in everybody: the scale is that of an adult.
         presence: (K,) probability that there is a person to see at all.
     """
@@ -126,6 +125,7 @@ class CameraEstimate:
     source: str
 
 
+@runtime_checkable
 class Expert(Protocol):
     """What all experts have in common, so that they can be listed before one is made.
 
@@ -138,6 +138,7 @@ class Expert(Protocol):
     assets: ClassVar[tuple[Asset, ...]]
 
 
+@runtime_checkable
 class PersonDetector(Expert, Protocol):
     """Where are people?"""
 
@@ -146,6 +147,7 @@ class PersonDetector(Expert, Protocol):
         ...
 
 
+@runtime_checkable
 class KeypointExpert(Expert, Protocol):
     """Where are their joints?"""
 
@@ -154,6 +156,7 @@ class KeypointExpert(Expert, Protocol):
         ...
 
 
+@runtime_checkable
 class DepthExpert(Expert, Protocol):
     """What is in front of what?"""
 
@@ -162,6 +165,7 @@ class DepthExpert(Expert, Protocol):
         ...
 
 
+@runtime_checkable
 class AttributeExpert(Expert, Protocol):
     """How old are they, and of which sex do they look?"""
 
@@ -170,6 +174,7 @@ class AttributeExpert(Expert, Protocol):
         ...
 
 
+@runtime_checkable
 class CameraExpert(Expert, Protocol):
     """Which camera took it?"""
 
@@ -178,6 +183,7 @@ class CameraExpert(Expert, Protocol):
         ...
 
 
+@runtime_checkable
 class MeshExpert(Expert, Protocol):
     """Which bodies explain them, each person for itself?"""
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from crowdmesh import assets
 from crowdmesh.experts._crops import SquareCrop, around_box
-from crowdmesh.experts._runtime import TfliteNetwork
+from crowdmesh.experts._runtime import TfliteNetwork, sigmoid
 
 CROP_SIZE = 256
 """Pixels per side of the landmark network's input."""
@@ -41,24 +41,24 @@ class PoseAlignment:
     def __init__(self) -> None:
         self._network = TfliteNetwork(assets.fetch(assets.POSE_DETECTION))
 
-    def propose(self, image: UInt8[np.ndarray, "H W 3"], box_px: Float[np.ndarray, "4"]) -> list[SquareCrop]:
-        """Crops to try, at least one, in no particular order."""
+    def propose(self, image: UInt8[np.ndarray, "H W 3"], box_px: Float[np.ndarray, " 4"]) -> list[SquareCrop]:
+        """Crops to try: those hung from the box, smallest first, then what the detector proposes, if anything."""
         window = around_box(box_px, _DETECTOR_MARGIN, _DETECTOR_SIZE)
         regression, logits = self._network((window.sample(image).astype(np.float32) / 127.5 - 1.0)[None])
         hips, tops, scores = decode(regression[0], logits[0, :, 0])
         chosen = distinct(hips, tops, scores)
         detected = [upright_crop(window.to_image(hips[k]), window.to_image(tops[k])) for k in chosen]
-        return detected + [hung_from_box(box_px, side) for side in BOX_SIDES]
+        return [hung_from_box(box_px, side) for side in BOX_SIDES] + detected
 
 
-def upright_crop(hips_px: Float[np.ndarray, "2"], top_px: Float[np.ndarray, "2"]) -> SquareCrop:
+def upright_crop(hips_px: Float[np.ndarray, " 2"], top_px: Float[np.ndarray, " 2"]) -> SquareCrop:
     """The landmark crop given the point between the hips and a point above the head that also tells the size."""
     right, down = top_px - hips_px
     side = max(_SIDE_PER_RADIUS * math.hypot(right, down), 1.0)
     return SquareCrop((float(hips_px[0]), float(hips_px[1])), side, CROP_SIZE, math.atan2(right, -down))
 
 
-def hung_from_box(box_px: Float[np.ndarray, "4"], side: float) -> SquareCrop:
+def hung_from_box(box_px: Float[np.ndarray, " 4"], side: float) -> SquareCrop:
     """An upright crop whose upper edge lies a little above a box; ``side`` in units of the box's longer side."""
     left, top, right, bottom = map(float, box_px)
     longer = max(right - left, bottom - top)
@@ -66,18 +66,19 @@ def hung_from_box(box_px: Float[np.ndarray, "4"], side: float) -> SquareCrop:
 
 
 def decode(
-    regression: Float[np.ndarray, "2254 12"], logits: Float[np.ndarray, "2254"]
-) -> tuple[Float[np.ndarray, "2254 2"], Float[np.ndarray, "2254 2"], Float[np.ndarray, "2254"]]:
+    regression: Float[np.ndarray, "2254 12"], logits: Float[np.ndarray, " 2254"]
+) -> tuple[Float[np.ndarray, "2254 2"], Float[np.ndarray, "2254 2"], Float[np.ndarray, " 2254"]]:
     """Hip and top points in detector pixels and scores of every anchor.
 
     Columns 4 to 7 are the two points relative to the anchor's cell centre; the others describe the face and the upper
     body and are not used.
     """
-    scores = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -60.0, 60.0)))
-    return regression[:, 4:6] + _ANCHORS, regression[:, 6:8] + _ANCHORS, scores
+    return regression[:, 4:6] + _ANCHORS, regression[:, 6:8] + _ANCHORS, sigmoid(logits)
 
 
-def distinct(hips: Float[np.ndarray, "N 2"], tops: Float[np.ndarray, "N 2"], scores: Float[np.ndarray, " N"]) -> list[int]:
+def distinct(
+    hips: Float[np.ndarray, "N 2"], tops: Float[np.ndarray, "N 2"], scores: Float[np.ndarray, " N"]
+) -> list[int]:
     """Indices of the most confident proposals, near-copies of a better one left out."""
     chosen: list[int] = []
     for k in np.argsort(-scores, kind="stable"):

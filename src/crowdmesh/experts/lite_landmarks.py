@@ -9,11 +9,11 @@ from jaxtyping import Float, UInt8
 
 from crowdmesh import assets
 from crowdmesh.experts._crops import SquareCrop
-from crowdmesh.experts._runtime import TfliteNetwork
+from crowdmesh.experts._runtime import TfliteNetwork, sigmoid
 from crowdmesh.experts.lite_alignment import CROP_SIZE, upright_crop
 
 NUM_LANDMARKS = 33
-"""The network gives six more points; the first two of them say where the person is (:attr:`PersonView.tighter_crop`)."""
+"""The network gives six more points; the first two say where the person is (:attr:`PersonView.tighter_crop`)."""
 
 _HEATMAP_SIZE = 64
 _CELL = CROP_SIZE // _HEATMAP_SIZE
@@ -37,8 +37,8 @@ class PersonView:
 
     crop: SquareCrop
     px: Float[np.ndarray, "39 2"]
-    visibility: Float[np.ndarray, "33"]
-    sharpness: Float[np.ndarray, "33"]
+    visibility: Float[np.ndarray, " 33"]
+    sharpness: Float[np.ndarray, " 33"]
     world_m: Float[np.ndarray, "33 3"]
     presence: float
     mask_logits: Float[np.ndarray, "256 256"]
@@ -96,8 +96,3 @@ def refine(
     total = np.maximum(weights.sum((1, 2)), 1e-9)
     moved = np.stack(((weights * columns).sum((1, 2)), (weights * rows).sum((1, 2))), axis=1) / total[:, None] * _CELL
     return np.where((peaks >= _MIN_PEAK)[:, None], moved, points), peaks
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probability of a logit, float64, safe for any size."""
-    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -60.0, 60.0)))

@@ -51,19 +51,21 @@ class YoloxPersons:
         return Detections(boxes[kept], scores[kept])
 
 
-def letterbox(image: UInt8[np.ndarray, "H W 3"]) -> tuple[Float[np.ndarray, "1 3 416 416"], Float[np.ndarray, "2"]]:
+def letterbox(image: UInt8[np.ndarray, "H W 3"]) -> tuple[Float[np.ndarray, "1 3 416 416"], Float[np.ndarray, " 2"]]:
     """Network input (BGR, 0 to 255, image at the top left, grey below or beside) and its (x, y) scale."""
     height, width = image.shape[:2]
     fit = _SIZE / max(height, width)
     new_width, new_height = max(1, round(width * fit)), max(1, round(height * fit))
     interpolation = cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR
     canvas = np.full((_SIZE, _SIZE, 3), _PADDING, np.float32)
-    canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height), interpolation=interpolation)[:, :, ::-1]
+    canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height), interpolation=interpolation)[
+        :, :, ::-1
+    ]
     batch = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None])
     return batch, np.array([new_width / width, new_height / height])
 
 
-def decode(output: Float[np.ndarray, "3549 85"]) -> tuple[Float[np.ndarray, "3549 4"], Float[np.ndarray, "3549"]]:
+def decode(output: Float[np.ndarray, "3549 85"]) -> tuple[Float[np.ndarray, "3549 4"], Float[np.ndarray, " 3549"]]:
     """Boxes (left, top, right, bottom in network pixels) and person scores of YOLOX's raw grid output.
 
     Cell (i, j) of the grid with stride s predicts the centre ((i + x) s, (j + y) s) and the size (e^w s, e^h s).

@@ -39,8 +39,8 @@ class BlazePose:
     def locate(self, image: UInt8[np.ndarray, "H W 3"], detections: Detections) -> Keypoints:
         """Keypoints of every detected person.
 
-        The confidence of a COCO keypoint is its visibility times the sharpness of its heatmap; it and the visibility are
-        0 outside the image. Masks exclude each other (:mod:`crowdmesh.experts.lite_masks`).
+        The confidence of a COCO keypoint is its visibility times the sharpness of its heatmap; it and the visibility
+        are 0 outside the image. Masks exclude each other (:mod:`crowdmesh.experts.lite_masks`).
         """
         height, width = image.shape[:2]
         views = [self._view(image, box) for box in detections.boxes_px]
@@ -57,7 +57,7 @@ class BlazePose:
         coco17_px = np.concatenate((px, (visibility * sharpness)[..., None]), axis=-1)[:, COCO17]
         return Keypoints(coco17_px, landmarks, people_masks(views, detections.boxes_px, height, width))
 
-    def _view(self, image: UInt8[np.ndarray, "H W 3"], box_px: Float[np.ndarray, "4"]) -> PersonView:
+    def _view(self, image: UInt8[np.ndarray, "H W 3"], box_px: Float[np.ndarray, " 4"]) -> PersonView:
         """The best view of the person in a box."""
         size = image.shape[1::-1]
         views = [self._landmarks(image, crop) for crop in self._alignment.propose(image, box_px)]
@@ -72,12 +72,12 @@ class BlazePose:
         return best
 
 
-def understanding(view: PersonView, box_px: Float[np.ndarray, "4"], size: tuple[int, int]) -> float:
+def understanding(view: PersonView, box_px: Float[np.ndarray, " 4"], size: tuple[int, int]) -> float:
     """How well a view explains the person in a box, in [0, 1]; ``size`` is the image's (width, height).
 
     Mean heatmap sharpness over the landmarks inside the image, times the harmonic mean of two shares: of the mask that
-    lies in the box, and of the box that the mask spans. A neighbour's body fails the first share, a body squeezed into a
-    visible upper part is blurred, and one seen only partly fails the second.
+    lies in the box, and of the box that the mask spans. A neighbour's body fails the first share and one seen only
+    partly the second; a whole body squeezed into a visible upper half is blurred.
     """
     px = view.px[:NUM_LANDMARKS]
     in_image = np.all((px >= 0.0) & (px <= size), axis=1)

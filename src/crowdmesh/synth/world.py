@@ -82,9 +82,8 @@ def _crowd(config: WorldConfig, body: Anny, random: np.random.Generator) -> Peop
     joint = {name: i for i, name in enumerate(body.joint_names)}
     for side, sign in (("L", 1.0), ("R", -1.0)):
         # Arms sink from the A-pose towards the body (about the y axis: front); legs take half a step.
-        pose[:, joint[f"upperarm01.{side}"], 1] = sign * random.uniform(0.35, 0.7, count)
-        pose[:, joint[f"upperarm01.{side}"], 0] = random.uniform(-0.3, 0.3, count)
-        pose[:, joint[f"lowerarm01.{side}"], 0] = -random.uniform(0.0, 0.5, count)
+        pose[:, joint[f"upperarm01.{side}"], 1] = sign * random.uniform(0.5, 0.75, count)
+        pose[:, joint[f"upperarm01.{side}"], 0] = random.uniform(-0.15, 0.25, count)
         pose[:, joint[f"upperleg02.{side}"], 0] = sign * random.uniform(-0.12, 0.12, count)
     yaw = random.uniform(-0.7, 0.7, count)
     turn = roma.rotvec_to_rotmat(torch.from_numpy(np.outer(yaw, _LEVEL_GROUND_NORMAL)))

@@ -1,9 +1,10 @@
 """Pictures and exports of a scene: overlay, bird's-eye view, side view, whole figures, GLB."""
 
+from crowdmesh.visual.comparison import comparison_picture
 from crowdmesh.visual.export import save_glb
 from crowdmesh.visual.overlay import overlay
 from crowdmesh.visual.palette import person_colors
-from crowdmesh.visual.picture import comparison_picture, save_png, scene_picture
+from crowdmesh.visual.picture import save_png, scene_picture
 from crowdmesh.visual.topview import side_view, top_view
 
 __all__ = [

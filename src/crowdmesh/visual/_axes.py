@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-_STEPS_M = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+_STEPS_M = [float(digit * 10**power) for power in range(9) for digit in (1, 2, 5)]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from crowdmesh.visual.shading import Rendering
 
 Rgb = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
 Point = Sequence[float] | np.ndarray
 
 FINENESS = 2
@@ -43,9 +46,7 @@ class Canvas:
         """A filled polygon."""
         self._draw.polygon(_fine(points), fill)
 
-    def disc(
-        self, center: Point, radius: float, fill: Rgb | None, outline: Rgb | None = None, width: float = 0
-    ) -> None:
+    def disc(self, center: Point, radius: float, fill: Rgb | None, outline: Rgb, width: float) -> None:
         """A circle, filled or hollow."""
         box = _fine([np.subtract(center, radius), np.add(center, radius)])
         self._draw.ellipse(box, fill, outline, round(width * FINENESS))
@@ -65,9 +66,15 @@ class Canvas:
             half = across * (0.42 * reach + 1.4 * rim)
             self.polygon([end + along * 2.0 * rim, neck - along * rim + half, neck - along * rim - half], ink)
 
-    def text(self, position: Point, text: str, color: Rgb = INK, size: float = TEXT_PX, anchor: str = "la") -> None:
-        """Text with Pillow's two-letter anchor: l, m, r across and a (top), m, s (baseline), d (bottom) down."""
-        self._draw.text(tuple(_fine([position])), printable(text), color, _font(round(size * FINENESS)), anchor)
+    def text(self, position: Point, text: str, color: Rgb = INK, size: float = TEXT_PX, anchor: str = "la") -> Box:
+        """Text with Pillow's two-letter anchor: l, m, r across and a (top), m, s (baseline), d (bottom) down.
+
+        Returns the box it covers.
+        """
+        (x, y), font = _fine([position]), _font(round(size * FINENESS))
+        self._draw.text((x, y), printable(text), color, font, anchor)
+        left, top, right, bottom = self._draw.textbbox((x, y), printable(text), font, anchor)
+        return left / FINENESS, top / FINENESS, right / FINENESS, bottom / FINENESS
 
     def text_up(self, left_middle: Point, text: str, color: Rgb = INK, size: float = TEXT_PX) -> None:
         """Text running up the page, centred vertically on the point, its top at the point's left."""
@@ -102,6 +109,13 @@ class Canvas:
 def blank(height: int, width: int, color: Rgb = WHITE) -> UInt8[np.ndarray, "H W 3"]:
     """An image of one colour."""
     return np.full((height, width, 3), color, np.uint8)
+
+
+def strip(text: str, size: tuple[int, int], left: float, text_px: float) -> UInt8[np.ndarray, "H W 3"]:
+    """A line of text as an image of ``size`` (height, width), its baseline eleven pixels above the lower edge."""
+    canvas = Canvas(blank(*size))
+    canvas.text((left, size[0] - 11.0), text, INK, text_px, "ls")
+    return canvas.finish()
 
 
 def rgb8(color: Float[np.ndarray, " 3"]) -> Rgb:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from crowdmesh.errors import InputError
 from crowdmesh.scene import Scene
 
+Faces = Int[np.ndarray, "F 3"] | Int[Tensor, "F 3"]
+"""Triangles shared by all people, e.g. ``body.faces``."""
+
 _FAR_IN_MEDIANS = 3.0
+
+
+def triangles(faces: Faces) -> Int[Tensor, "F 3"]:
+    """The faces as int64 on the CPU, where pictures are made."""
+    return torch.as_tensor(faces).to("cpu", torch.int64)
 
 
 def posed_vertices(scene: Scene) -> Float[np.ndarray, "K V 3"]:
@@ -23,11 +33,19 @@ def posed_vertices(scene: Scene) -> Float[np.ndarray, "K V 3"]:
     return people.vertices_m
 
 
-def surface_centres(vertices_m: Float[np.ndarray, "K V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K 3"]:
+def require_same_people(scenes: Sequence[Scene]) -> None:
+    """Raise InputError unless all scenes have the same number of people and the same image size."""
+    kinds = {(len(scene.people), scene.camera.width, scene.camera.height) for scene in scenes}
+    if len(kinds) > 1:
+        told = " and ".join(f"{count} people in {width}x{height} pixels" for count, width, height in sorted(kinds))
+        raise InputError(f"scenes drawn together must show the same people in the same image, got {told}")
+
+
+def surface_centres(vertices_m: Float[np.ndarray, "K V 3"], faces: Faces) -> Float[np.ndarray, "K 3"]:
     """Centre of each person's surface, every patch weighted by its area (faces and hands have many small triangles)."""
     if len(vertices_m) == 0:
         return np.zeros((0, 3))
-    a, b, c = (vertices_m[:, faces[:, i]].astype(float) for i in range(3))
+    a, b, c = vertices_m[:, triangles(faces).numpy()].astype(float).transpose(2, 0, 1, 3)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=-1, keepdims=True)
     return ((a + b + c) * area).sum(1) / (3.0 * np.maximum(area.sum(1), 1e-12))
 
@@ -49,7 +67,7 @@ def on_page(centres_m: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
     return in_front & (ground_range(centres_m) <= limit) & (np.abs(centres_m[:, 1]) <= limit)
 
 
-def page_points(scenes: Sequence[Scene], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "N 3"]:
+def page_points(scenes: Sequence[Scene], faces: Faces) -> Float[np.ndarray, "N 3"]:
     """All vertices of the people of these scenes who decide what the axes show."""
     vertices = [posed_vertices(scene) for scene in scenes]
     centres = [surface_centres(v, faces) for v in vertices]

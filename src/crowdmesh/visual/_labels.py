@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from crowdmesh.visual._canvas import INK, WHITE, Canvas, Point, Rgb, text_size
+from crowdmesh.visual._canvas import INK, WHITE, Box, Canvas, Point, Rgb, text_size
 
 _PAD_PX = 4.0
 _DIRECTIONS = np.array([(0, -1), (1, -0.6), (-1, -0.6), (1, 0), (-1, 0), (1, 0.6), (-1, 0.6), (0, 1)])
 _REACHES = np.array([1.0, 1.6, 2.4, 3.4, 4.6, 6.0, 8.0])
-_OVERLAP_COST, _COVER_COST, _DISTANCE_COST = 60.0, 6.0, 1.0
+_OVERLAP_COST, _COVER_COST, _DISTANCE_COST = 300.0, 10.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,17 @@ class Label:
         canvas.text((left + chip + _PAD_PX, middle), self.words, INK, text_px, "lm")
 
 
-def draw_labels(
-    canvas: Canvas,
-    labels: list[Label],
+def place_labels(
+    labels: Sequence[Label],
     text_px: float,
-    area: tuple[float, float, float, float],
+    area: Box,
     drawn: Bool[np.ndarray, "H W"],
-    keep_clear: Sequence[tuple[float, float, float, float]] = (),
-) -> None:
-    """Place the labels one after the other where they hide least, and draw them.
+    keep_clear: Sequence[Box] = (),
+) -> Float[np.ndarray, "N 2"]:
+    """Upper left corners at which the labels hide least.
 
-    Greedy: for each label the candidate place around its anchor that costs least, counting overlap with labels placed
-    before, drawn people covered, and distance.
+    Greedy: one label after the other takes the candidate place around its anchor that costs least, counting overlap
+    with labels placed before, drawn people covered, and distance.
 
     Args:
         area: left, top, right, bottom within which labels stay, pixels.
@@ -86,14 +85,18 @@ def draw_labels(
         cover = _count(covered, boxes) / size.prod()
         chosen = boxes[np.argmin(_OVERLAP_COST * overlap + _COVER_COST * cover + _DISTANCE_COST * distance)]
         taken = np.vstack((taken, chosen))
-    corners = taken[len(keep_clear) :, :2]
+    return taken[len(keep_clear) :, :2]
+
+
+def draw_labels(canvas: Canvas, labels: Sequence[Label], corners: Float[np.ndarray, "N 2"], text_px: float) -> None:
+    """Draw labels at their upper left corners, above all their leaders."""
     for label, corner in zip(labels, corners, strict=True):
         label.draw_leader(canvas, corner, text_px)
     for label, corner in zip(labels, corners, strict=True):
         label.draw(canvas, corner, text_px)
 
 
-def _candidates(anchor: np.ndarray, size: np.ndarray, area: tuple[float, float, float, float]) -> np.ndarray:
+def _candidates(anchor: np.ndarray, size: np.ndarray, area: Box) -> np.ndarray:
     """(N, 4) boxes around the anchor, pushed inside the area."""
     offsets = _DIRECTIONS[None] * (size / 2 + size[1] * (_REACHES[:, None, None] - 0.75))
     left_top = anchor + offsets.reshape(-1, 2) - size / 2

@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from crowdmesh.visual._axes import Axes, ticks
-from crowdmesh.visual._canvas import FINENESS, GREY, GRID, INK, TEXT_PX, WHITE, Canvas, Rgb, blank, rgb8, text_size
-from crowdmesh.visual._crowd import ground_range
-from crowdmesh.visual._labels import Label, draw_labels
+from crowdmesh.visual._canvas import (
+    FINENESS,
+    GREY,
+    GRID,
+    INK,
+    TEXT_PX,
+    WHITE,
+    Box,
+    Canvas,
+    Rgb,
+    blank,
+    rgb8,
+)
+from crowdmesh.visual._crowd import Faces, ground_range
+from crowdmesh.visual._labels import Label, draw_labels, place_labels
+from crowdmesh.visual._projection import Projection
 from crowdmesh.visual.palette import darker, person_colors
 from crowdmesh.visual.shading import Rendering, inner_contours, orthographic, render
 
-MARGINS_PX = (68, 42, 12, 64)  # left, top, right, bottom, around the plot
-
-# Labels carry only the number where numbers with words would fill more than this share of the plot.
-_LABELLED_SHARE = 0.12
+# Labels have room for words unless more people than this would fill more than this share of the plot with them.
+_ALWAYS_WORDED = 6
+_LABELLED_SHARE = 0.08
 _WORDED_LABEL_PX2 = 2600.0
 
+_ARC: Rgb = (203, 206, 213)
 _FRAME: Rgb = (150, 151, 156)
 _WEDGE: Rgb = (241, 244, 249)
 _WEDGE_EDGE: Rgb = (186, 195, 210)
 _LEAST_TICK_PX = 56.0
+_LEAST_ARC_PX = 84.0
 _LEAST_MOVE_PX = 7.0
 _GHOST_PX = 1.5
 _NOTE_PX = 0.8 * TEXT_PX
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """A direction to look along.
-
-    Attributes:
-        rotation: rows are page right, page down and away from the viewer, in the camera frame.
-    """
-
-    rotation: Float[np.ndarray, "3 3"]
-
-    def to_page(self, points_m: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
-        """Page coordinates (right, up) in metres of camera-frame points."""
-        return (np.asarray(points_m, float) @ self.rotation[:2].T) * (1.0, -1.0)
-
-
-FROM_ABOVE = Projection(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]))
-"""x to the right of the page, depth z up the page, seen from above."""
-
-FROM_THE_SIDE = Projection(np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]))
-"""Depth z to the right of the page, height up, seen from the camera's right-hand side."""
-
-
-def plot_frame(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The plot rectangle (left, top, right, bottom) of a drawing of ``size`` (height, width)."""
-    left, top, right, bottom = MARGINS_PX
-    return left, top, max(size[1] - right, left + 8), max(size[0] - bottom, top + 8)
 
 
 class Plan:
@@ -65,32 +49,57 @@ class Plan:
         self.axes = axes
         self.projection = projection
         self._ground = self.canvas.finish()
-        self._keep_clear: list[tuple[float, float, float, float]] = []
+        self._keep_clear: list[Box] = []
 
-    def wedge(self, slopes: tuple[float, float], forward: tuple[float, float], sideways: tuple[float, float]) -> None:
-        """The field of view: everything between two rays ``forward + slope * sideways`` (page directions)."""
+    def wedge(self, slopes: tuple[float, float], axis: tuple[float, float, float]) -> None:
+        """The field of view: everything between the two viewing rays (0, 0, 1) + slope * axis."""
         shown = self.axes.shown
-        reach = 2.0 * (shown.right - shown.left + shown.top - shown.bottom)
-        ends = [np.add(forward, slope * np.asarray(sideways)) * reach for slope in slopes]
-        apex, first, second = self.axes.to_px(np.array([(0.0, 0.0), *ends]))
+        reach = 4.0 * max(abs(edge) for edge in (shown.left, shown.right, shown.bottom, shown.top))
+        rays = np.array([np.add((0.0, 0.0, 1.0), slope * np.array(axis)) for slope in slopes])
+        first, second = self.axes.to_px(self.projection.to_page(reach * rays))
+        apex = self.axes.to_px((0.0, 0.0))
         self.canvas.polygon([apex, first, second], _WEDGE)
         self.canvas.line([first, apex, second], _WEDGE_EDGE, 1.2)
 
-    def camera(self, forward: tuple[float, float]) -> None:
-        """A small camera at the origin, looking along ``forward`` (unit page direction)."""
-        ahead = np.array((forward[0], -forward[1]))
+    def arcs(self, slopes: tuple[float, float]) -> list[tuple[np.ndarray, str]]:
+        """Arcs of equal distance from the camera within the field of view; returns where to write which distance."""
+        shown, step = self.axes.shown, self.axes.step_m(_LEAST_ARC_PX)
+        corners = np.abs([(shown.left, shown.right), (shown.bottom, shown.top)]).max(1)
+        angles = np.linspace(np.arctan(slopes[0]), np.arctan(slopes[1]), 97)
+        ring = np.stack((np.sin(angles), np.zeros_like(angles), np.cos(angles)), -1)
+        left, top, right, bottom = self.axes.frame_px
+        texts = []
+        for radius in ticks(step, float(np.linalg.norm(corners)), step):
+            points = self.axes.to_px(self.projection.to_page(radius * ring))
+            self.canvas.line(points, _ARC, 1.2)
+            roomy = ((points > (left + 56, top + 14)) & (points < (right - 56, bottom - 30))).all(1)
+            if roomy.any():
+                texts.append((points[np.flatnonzero(roomy)[-1]], f"{radius:g} m"))
+        return texts
+
+    def camera(self) -> None:
+        """A small camera at the origin, looking forward, or a pointer to it."""
+        ahead = self.projection.to_page((0.0, 0.0, 1.0)) * (1.0, -1.0)
         across = np.array((-ahead[1], ahead[0]))
         lens = self.axes.to_px((0.0, 0.0))
+        left, top, right, bottom = self.axes.frame_px
+        edge = np.clip(lens, (left, top), (right, bottom))
+        if (edge != lens).any():
+            self.pointer(edge, lens - edge, INK)
+            self.note(np.add(edge, (20.0, -14.0)), "camera")
+            return
         body = [(-15, -8), (-15, 8), (-4, 8), (-4, 3), (3, 7), (3, -7), (-4, -3), (-4, -8)]
         self.canvas.polygon([lens + a * ahead + b * across for a, b in body], INK)
 
-    def people(self, vertices_m: Float[np.ndarray, "K V 3"], faces: Int[np.ndarray, "F 3"]) -> None:
-        """The bodies, shaded, in their colours."""
+    def end_ground(self) -> None:
+        """What has been drawn so far is background that labels may hide; what follows they avoid."""
         self._ground = self.canvas.finish()
-        self._keep_clear: list[tuple[float, float, float, float]] = []
+
+    def people(self, vertices_m: Float[np.ndarray, "K V 3"], faces: Faces) -> None:
+        """The bodies, shaded, in their colours."""
         self.canvas.paint_rendering(self._render(vertices_m, faces), self.axes.frame_px[:2])
 
-    def ghosts(self, vertices_m: Float[np.ndarray, "K V 3"], faces: Int[np.ndarray, "F 3"]) -> None:
+    def ghosts(self, vertices_m: Float[np.ndarray, "K V 3"], faces: Faces) -> None:
         """Hollow outlines of bodies, e.g. of where people truly are."""
         person = self._render(vertices_m, faces).person
         outline = inner_contours(person, round(_GHOST_PX * FINENESS / 2))
@@ -114,7 +123,7 @@ class Plan:
         for _, y in up:
             self.canvas.line([(left, y), (right, y)], GRID, 1)
 
-    def frame(self, title: str, across: str, up: str) -> None:
+    def frame(self, title: str) -> None:
         """Clean margins, plot frame, title, ticks in metres and the names of the two axes."""
         left, top, right, bottom = self.axes.frame_px
         canvas, small = self.canvas, 0.85 * TEXT_PX
@@ -134,15 +143,13 @@ class Plan:
             canvas.text((x, bottom + 8), f"{value:g}", GREY, small, "ma")
         for value, y in ticks_up:
             canvas.line([(left - 5, y), (left, y)], _FRAME, 1)
-            canvas.text((left - 9, y), f"{value:g}", GREY, small, "rm")
-        canvas.text(((left + right) / 2, height - 4), across, GREY, small, "md")
-        canvas.text_up((2, (top + bottom) / 2), up, GREY, small)
+            canvas.text((left - 9, y), f"{self.projection.up_sign * value + 0.0:g}", GREY, small, "rm")
+        canvas.text(((left + right) / 2, height - 4), self.projection.across, GREY, small, "md")
+        canvas.text_up((2, (top + bottom) / 2), self.projection.up, GREY, small)
 
-    def note(self, left_middle: np.ndarray, text: str) -> None:
+    def note(self, position: np.ndarray, text: str, anchor: str = "lm") -> None:
         """A small remark that labels keep clear of."""
-        (width, height), (left, middle) = text_size(text, _NOTE_PX), left_middle
-        self.canvas.text(left_middle, text, GREY, _NOTE_PX, "lm")
-        self._keep_clear.append((left, middle - height / 2, left + width, middle + height / 2))
+        self._keep_clear.append(self.canvas.text(position, text, GREY, _NOTE_PX, anchor))
 
     def pointer(self, at: np.ndarray, outward: np.ndarray, color: Rgb) -> None:
         """A triangle at the edge of the plot that points to something beyond it."""
@@ -152,6 +159,12 @@ class Plan:
         self.canvas.polygon(corners, color)
         (left, top), (right, bottom) = corners.min(0), corners.max(0)
         self._keep_clear.append((left, top, right, bottom))
+
+    def roomy(self, count: int) -> bool:
+        """Whether so many labels with words leave the drawing readable."""
+        left, top, right, bottom = self.axes.frame_px
+        room = _LABELLED_SHARE * (right - left) * (bottom - top) / _WORDED_LABEL_PX2
+        return count <= max(room, _ALWAYS_WORDED)
 
     def labels(
         self, vertices_m: Float[np.ndarray, "K V 3"], centres_m: Float[np.ndarray, "K 3"], words: list[str]
@@ -172,16 +185,15 @@ class Plan:
             f"{d:.0f} m" + (" behind" if z < 0 else "")
             for d, z in zip(ground_range(centres_m), centres_m[:, 2], strict=True)
         ]
-        crowded = len(vertices_m) * _WORDED_LABEL_PX2 > _LABELLED_SHARE * (right - left) * (bottom - top)
         anchors = np.clip(np.where(outside[:, None], edge, tops), (left, top), (right, bottom))
         labels = [
-            Label((float(x), float(y)), k, colors[k], far[k] if outside[k] else "" if crowded else words[k])
+            Label((float(x), float(y)), k, colors[k], far[k] if outside[k] else words[k])
             for k, (x, y) in enumerate(anchors)
         ]
         drawn = (self.canvas.finish() != self._ground).any(-1)
-        draw_labels(
-            self.canvas, labels, 0.85 * TEXT_PX, (left + 3, top + 3, right - 3, bottom - 3), drawn, self._keep_clear
-        )
+        area = (left + 3, top + 3, right - 3, bottom - 3)
+        corners = place_labels(labels, 0.85 * TEXT_PX, area, drawn, self._keep_clear)
+        draw_labels(self.canvas, labels, corners, 0.85 * TEXT_PX)
 
     def _ticks(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
         """(metres, pixel) of the ticks across and up."""
@@ -189,7 +201,7 @@ class Plan:
         across = [(v, float(self.axes.to_px((v, 0.0))[0])) for v in ticks(shown.left, shown.right, step)]
         return across, [(v, float(self.axes.to_px((0.0, v))[1])) for v in ticks(shown.bottom, shown.top, step)]
 
-    def _render(self, vertices_m: np.ndarray, faces: np.ndarray) -> Rendering:
+    def _render(self, vertices_m: np.ndarray, faces: Faces) -> Rendering:
         """People inside the plot frame on the canvas's fine grid."""
         left, top, right, bottom = self.axes.frame_px
         origin = ((self.axes.x_px - left) * FINENESS, (self.axes.y_px - top) * FINENESS)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from crowdmesh.scene import Scene
 from crowdmesh.visual._canvas import TEXT_PX, Canvas, blank, rgb8
-from crowdmesh.visual._crowd import posed_vertices
-from crowdmesh.visual._labels import Label, draw_labels
+from crowdmesh.visual._crowd import Faces, posed_vertices
+from crowdmesh.visual._labels import Label, draw_labels, place_labels
 from crowdmesh.visual.palette import person_colors
 from crowdmesh.visual.shading import Rendering, render
 
@@ -21,7 +21,7 @@ _FULL_TEXT_FROM_PX = 540
 
 def overlay(
     scene: Scene,
-    faces: Int[np.ndarray, "F 3"],
+    faces: Faces,
     size: tuple[int, int] | None = None,
     opacity: float = 1.0,
     labels: bool = True,
@@ -62,5 +62,6 @@ def _labelled(picture: UInt8[np.ndarray, "H W 3"], rendering: Rendering, count: 
     canvas = Canvas(picture)
     area = (2.0, 2.0, canvas.width - 2.0, canvas.height - 2.0)
     text_px = TEXT_PX * float(np.clip(min(picture.shape[:2]) / _FULL_TEXT_FROM_PX, 0.65, 1.0))
-    draw_labels(canvas, labels, text_px, area, rendering.person >= 0)
+    corners = place_labels(labels, text_px, area, rendering.person >= 0)
+    draw_labels(canvas, labels, corners, text_px)
     return canvas.finish()

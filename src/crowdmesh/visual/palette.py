@@ -30,6 +30,11 @@ def darker(colors: Float[np.ndarray, "*n 3"], factor: float = 0.55) -> Float[np.
     return colors * factor
 
 
+def linear(colors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """sRGB colours as linear light (IEC 61966-2-1), the form glTF materials want."""
+    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+
+
 def _linear_rgb(lightness: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """OKLab to linear sRGB, clipped to the gamut."""
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3

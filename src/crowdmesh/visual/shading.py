@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from crowdmesh.errors import InputError
 from crowdmesh.raster import ZBuffer, rasterize
+from crowdmesh.visual._crowd import Faces, triangles
 from crowdmesh.visual.palette import person_colors
 
 # The light, in the frame of the camera that looks: a soft sky from above, a key light over the viewer's left shoulder,
@@ -49,7 +49,7 @@ class Rendering:
 @torch.no_grad()
 def render(
     vertices_m: Float[np.ndarray, "K V 3"],
-    faces: Int[np.ndarray, "F 3"],
+    faces: Faces,
     K: Float[np.ndarray, "3 3"],
     size: tuple[int, int],
     colors: Float[np.ndarray, "K 3"] | None = None,
@@ -71,21 +71,20 @@ def render(
         raise InputError(f"{len(colors)} colours for {len(vertices_m)} people; give one colour per person")
     fine = np.diag((supersampling, supersampling, 1.0)) @ np.asarray(K, float)
     vertices = torch.as_tensor(vertices_m, dtype=torch.float32)
-    triangles = torch.as_tensor(np.asarray(faces, np.int64))
-    buffer = rasterize(vertices, triangles, fine, (height * supersampling, width * supersampling))
+    corners = triangles(faces)
+    buffer = rasterize(vertices, corners, fine, (height * supersampling, width * supersampling))
     person = buffer.person
     rgba = torch.zeros((4, *person.shape))
     covered = person >= 0
     if covered.any():
-        position, normal = _surface(buffer, vertices, triangles, fine)
+        position, normal = _surface(buffer, vertices, corners, fine)
         base = torch.as_tensor(colors, dtype=torch.float32)[person[covered].long()]
-        rgba[:3, covered] = (_lit(base, position, normal)).T
+        rgba[:3, covered] = _lit(base, position, normal).T
         rgba[:3] *= 1.0 - (1.0 - _CONTOUR_SHADE) * torch.as_tensor(inner_contours(person.numpy(), 1))
         rgba[3, covered] = 1.0
     rgba = functional.avg_pool2d(rgba[None], supersampling)[0]
-    return Rendering(
-        rgba[:3].permute(1, 2, 0).numpy(), rgba[3].numpy(), person[::supersampling, ::supersampling].numpy()
-    )
+    first_sample = person[::supersampling, ::supersampling]
+    return Rendering(rgba[:3].permute(1, 2, 0).numpy(), rgba[3].numpy(), first_sample.numpy())
 
 
 def orthographic(
@@ -110,7 +109,7 @@ def orthographic(
 
 
 def vertex_normals(vertices_m: Float[Tensor, "K V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "K V 3"]:
-    """Unit normals, the area-weighted mean over the triangles around each vertex, outward for outward-facing triangles."""
+    """Unit normals: at each vertex the area-weighted mean of the triangles around it."""
     a, b, c = (vertices_m[:, faces[:, i]] for i in range(3))
     face_normals = torch.cross(b - a, c - a, dim=-1)
     normals = torch.zeros_like(vertices_m)

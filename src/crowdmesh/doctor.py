@@ -1,0 +1,80 @@
+"""What is installed, what is missing, and the exact next step."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from crowdmesh.assets import find, search_folders
+from crowdmesh.body import RESOLUTIONS, find_smpl, load_body
+from crowdmesh.errors import CrowdMeshError
+from crowdmesh.experts.presets import PRESETS
+
+_LIBRARIES = ("torch", "warp-lang", "numpy", "opencv-python-headless", "ai-edge-litert", "roma", "trimesh", "tyro")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was looked at, whether it is fine, what was found, what to do next."""
+
+    topic: str
+    name: str
+    fine: bool
+    found: str
+    next_step: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at libraries, device, bodies, expert weights and folders; fetches nothing."""
+    return [*_system(), *_bodies(), *_weights()]
+
+
+def _system() -> list[Finding]:
+    import torch
+
+    found = [Finding("system", "python", True, platform.python_version())]
+    for library in ("crowdmesh", *_LIBRARIES):
+        try:
+            found.append(Finding("system", library, True, version(library)))
+        except PackageNotFoundError:
+            found.append(Finding("system", library, False, "missing", f"pip install {library}"))
+    if torch.cuda.is_available():
+        found.append(Finding("system", "device", True, f"cuda: {torch.cuda.get_device_name(0)}"))
+    else:
+        found.append(Finding("system", "device", True, f"cpu, {torch.get_num_threads()} threads (no CUDA device)"))
+    found.extend(
+        Finding("folders", "assets", True, f"{folder}{'' if folder.is_dir() else ' (does not exist yet)'}")
+        for folder in search_folders()
+    )
+    return found
+
+
+def _bodies() -> list[Finding]:
+    found = []
+    for name in RESOLUTIONS:
+        body = load_body(name)
+        found.append(Finding("body", name, True, f"{body.num_vertices} vertices, {body.license}"))
+    try:
+        model, kid = find_smpl(None, search_folders())
+        body = load_body("smpl", model)
+        step = "" if kid else f"for children put AGORA's smpl_kid_template.npy into {model.parent}"
+        found.append(Finding("body", "smpl", True, f"{model}{'' if kid else ' (no kid template)'}", step))
+    except CrowdMeshError as error:
+        found.append(Finding("body", "smpl", False, "not installed (optional)", str(error)))
+    return found
+
+
+def _weights() -> list[Finding]:
+    found = []
+    for preset, assets in PRESETS.items():
+        for asset in assets:
+            path = find(asset)
+            if path is None:
+                step = f"downloaded on first use from {asset.url}; offline: put it into {search_folders()[-1] / asset.group}"
+                found.append(Finding(f"experts {preset}", asset.name, False, "missing", step))
+            elif path.stat().st_size != asset.size_bytes:
+                found.append(Finding(f"experts {preset}", asset.name, False, f"{path} is damaged", f"delete {path}"))
+            else:
+                found.append(Finding(f"experts {preset}", asset.name, True, f"{path} ({asset.licence})"))
+    return found

@@ -1,0 +1,64 @@
+"""Fixtures shared by the suite. With beartype and jaxtyping every annotated shape of the package is checked at run time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import config, install_import_hook
+
+# The kernels are compiled from their source text and must not be wrapped; everything else is checked.
+_CHECKED = [
+    f"crowdmesh.{room}"
+    for room in ("adapters", "body", "camera", "depth", "dto", "experts", "images", "masks", "people", "raster", "scene", "synth")
+]
+_hook = install_import_hook(_CHECKED, "_typecheck.check")
+
+torch.set_num_threads(1)
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value or not Path(value).is_dir():
+        pytest.skip(f"{variable} does not name a folder: recorded references and sample files are not part of the project")
+    return Path(value)
+
+
+@pytest.fixture
+def unchecked():  # noqa: ANN201
+    """Annotations are not checked, as for every user: what a function itself says about bad input shows."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """Folder of recorded reference numbers."""
+    return _folder("CROWDMESH_VECTORS")
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """Folder of sample photographs."""
+    return _folder("CROWDMESH_ASSETS") / "photos"
+
+
+@pytest.fixture(scope="session")
+def solver_cases(vectors: Path) -> dict[str, np.ndarray]:
+    """The 100 recorded solver problems."""
+    with np.load(vectors / "solver_cases.npz") as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@pytest.fixture(scope="session")
+def crowd():  # noqa: ANN201
+    """A synthetic crowd of mixed ages with its truth, the per-person guess and a disparity map."""
+    from crowdmesh.synth import make_scene, relative_depth, single_person_guess
+
+    world = make_scene()
+    disparity = relative_depth(world.depth, np.random.default_rng(0))
+    return world, single_person_guess(world.scene), disparity

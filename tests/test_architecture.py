@@ -1,0 +1,111 @@
+"""The house: which room may know which, what is public, and what must never come in."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import crowdmesh
+
+SOURCE = Path(crowdmesh.__file__).parent
+
+FLOORS = {
+    "errors": 0, "_files": 0, "masks": 0, "camera": 0, "people": 0, "scene": 0, "depth": 0, "assets": 0, "images": 0,
+    "_raster_kernel": 1, "raster": 1, "body": 1,
+    "dto": 2, "visual": 2,
+    "synth": 3, "experts": 3, "adapters": 3,
+    "demo": 6, "doctor": 6, "cli": 6,
+}  # fmt: skip
+
+# Rooms on one floor that may still know each other: none of floor 2 and 3 does.
+SAME_FLOOR_ALLOWED = {0, 1, 6}
+
+
+def imports_of(file: Path) -> set[str]:
+    """Rooms of this package that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} uses a relative import"
+            names = [f"{node.module}.{alias.name}" if node.module == "crowdmesh" else str(node.module) for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("crowdmesh.")}
+    return found
+
+
+def test_every_room_has_a_floor():
+    rooms = {p.stem for p in SOURCE.glob("*.py")} | {p.name for p in SOURCE.iterdir() if (p / "__init__.py").exists()}
+    assert rooms - {"__init__"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_only_go_down(file):
+    room = file.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    for other in imports_of(file) - {room}:
+        allowed = FLOORS[other] < FLOORS[room] or (FLOORS[other] == FLOORS[room] and FLOORS[room] in SAME_FLOOR_ALLOWED)
+        assert allowed, f"{room} (floor {FLOORS[room]}) must not import {other} (floor {FLOORS[other]})"
+
+
+def test_public_names():
+    """A change here is a change of the public interface: say so in CHANGELOG.md."""
+    snapshot = {
+        "crowdmesh": crowdmesh.__all__,
+        "crowdmesh.dto": importlib.import_module("crowdmesh.dto").__all__,
+        "crowdmesh.body": importlib.import_module("crowdmesh.body").__all__,
+        "crowdmesh.experts": importlib.import_module("crowdmesh.experts").__all__,
+        "crowdmesh.visual": importlib.import_module("crowdmesh.visual").__all__,
+        "crowdmesh.adapters": importlib.import_module("crowdmesh.adapters").__all__,
+        "crowdmesh.synth": importlib.import_module("crowdmesh.synth").__all__,
+    }
+    recorded = (Path(__file__).parent / "public_api.txt").read_text()
+    assert "".join(f"{module}: {' '.join(sorted(names))}\n" for module, names in snapshot.items()) == recorded
+
+
+@pytest.mark.parametrize("name", crowdmesh.__all__)
+def test_public_names_exist_and_are_documented(name):
+    assert getattr(crowdmesh, name).__doc__
+
+
+def test_importing_the_package_is_light():
+    heavy = "{'torch', 'warp', 'cv2', 'trimesh', 'ai_edge_litert', 'numpy', 'tyro'}"
+    code = f"import sys, crowdmesh, crowdmesh.errors; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_torchvision_cannot_be_reached_through_the_dependencies():
+    forbidden = {"torchvision", "timm", "detectron2", "pytorch3d", "chumpy", "smplx", "xformers", "ultralytics", "lightning"}
+    seen, waiting = set(), ["crowdmesh"]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            needed = [Requirement(line) for line in requires(name) or []]
+        except PackageNotFoundError:
+            continue
+        waiting += [r.name.lower() for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+    assert len(seen) > 15
+    assert not seen & forbidden
+    sources = "".join(file.read_text() for file in SOURCE.rglob("*.py"))
+    assert not [name for name in forbidden if f"import {name}" in sources]
+
+
+def test_nothing_unpickles():
+    for file in SOURCE.rglob("*.py"):
+        text = file.read_text()
+        assert "allow_pickle=True" not in text, file
+        assert "weights_only=False" not in text, file
+        if "pickle" in text.replace("allow_pickle=False", "").replace("pickled", "") and file.name != "_smpl_files.py":
+            assert "import pickle" not in text, file

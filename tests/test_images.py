@@ -1,0 +1,139 @@
+"""Reading photographs: formats, orientation, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crowdmesh.errors import FormatError, InputError
+from crowdmesh.images import find_images, read_image
+
+HEIGHT, WIDTH = 24, 40
+# The transformation that each EXIF orientation asks a viewer to make, as numpy operations.
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """Four differently coloured quarters: no two orientations look alike."""
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[:12, :20], image[:12, 20:] = (250, 20, 30), (20, 240, 30)
+    image[12:, :20], image[12:, 20:] = (10, 30, 230), (200, 200, 100)
+    return image
+
+
+def assert_close(image, expected, tolerance=0):
+    assert image.dtype == np.uint8 and image.shape == expected.shape
+    # Lossy formats blur the borders between the quarters; their middles count.
+    difference = np.abs(image.astype(int) - expected.astype(int))
+    assert np.median(difference) <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tolerance"), [(".png", 0), (".bmp", 0), (".tiff", 0), (".jpg", 4), (".webp", 6), (".PNG", 0)]
+)
+def test_common_formats(tmp_path, picture, suffix, tolerance):
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(picture).save(path)
+    assert_close(read_image(path), picture, tolerance)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp"])
+def test_exif_orientation_is_applied(tmp_path, picture, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(picture).save(path, exif=exif)
+    assert_close(read_image(path), UPRIGHT[orientation](picture), 6)
+
+
+def test_grey_becomes_three_equal_channels(tmp_path, picture):
+    Image.fromarray(picture[..., 0]).save(tmp_path / "grey.png")
+    assert_close(read_image(tmp_path / "grey.png"), np.repeat(picture[..., :1], 3, axis=2))
+
+
+def test_transparency_is_ignored(tmp_path, picture):
+    alpha = np.linspace(0, 255, WIDTH).astype(np.uint8) * np.ones((HEIGHT, 1), np.uint8)
+    Image.fromarray(np.dstack((picture, alpha))).save(tmp_path / "cutout.png")
+    assert_close(read_image(tmp_path / "cutout.png"), picture)
+
+
+def test_sixteen_bits_keep_their_upper_half(tmp_path):
+    values = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 68
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    image = read_image(tmp_path / "deep.png")
+    assert np.array_equal(image, np.repeat((values // 256)[..., None], 3, axis=2))
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(InputError, match="is a folder"):
+        read_image(tmp_path)
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(FormatError, match="0 bytes"):
+        read_image(tmp_path / "empty.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp", ".bmp"])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
+def test_truncated_files_are_refused_quietly(tmp_path, suffix, share, capfd):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(FormatError, match=r"photo.* is truncated, corrupt or not a"):
+        read_image(path)
+    assert "ERROR" not in capfd.readouterr().err
+
+
+def test_a_text_file_is_not_an_image(tmp_path):
+    (tmp_path / "notes.jpg").write_text("not a photograph at all " * 20)
+    with pytest.raises(FormatError, match=r"notes\.jpg"):
+        read_image(tmp_path / "notes.jpg")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
+def test_tiny_images_are_refused(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "tiny.png")
+    with pytest.raises(InputError, match=f"{size[0]}x{size[1]} pixels"):
+        read_image(tmp_path / "tiny.png")
+
+
+def test_find_images_in_files_folders_and_patterns(tmp_path):
+    for name in ("b.JPG", "a.png", "c.txt", ".hidden.jpg", "deep/d.webp", "deep/e.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    a, b, c, d = (tmp_path / name for name in ("a.png", "b.JPG", "c.txt", "deep/d.webp"))
+    assert find_images([tmp_path]) == [a, b]
+    assert find_images([tmp_path / "**" / "*"]) == [a, b, d]
+    assert find_images([str(tmp_path / "*.png"), tmp_path, a, tmp_path / "deep" / ".." / "a.png"]) == [a, b]
+    assert find_images([c]) == [c], "a file named itself is taken whatever its name"
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
+    odd = tmp_path / "holiday [1].jpg"
+    odd.touch()
+    assert find_images([odd]) == [odd]
+
+
+@pytest.mark.parametrize("path", ["*.jpg", "missing.jpg", "empty"])
+def test_nothing_found_names_the_path(tmp_path, path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no image found at") as error:
+        find_images([tmp_path / path])
+    assert path in str(error.value)

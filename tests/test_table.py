@@ -1,0 +1,94 @@
+"""People from other systems, as plain tables."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from crowdmesh.adapters import read_people
+from crowdmesh.body import load_body
+from crowdmesh.dto import place
+from crowdmesh.errors import FormatError, InputError
+
+
+def rigid_table(guess) -> dict[str, np.ndarray]:  # noqa: ANN001
+    people = guess.people
+    return {
+        "vertices_m": people.vertices_m,
+        "faces": load_body("anny").faces.numpy(),
+        "stature_m": people.stature_m,
+        "intrinsics": guess.camera.K,
+        "image_size": np.array([guess.camera.width, guess.camera.height]),
+        "age_years": people.age_years,
+        "male_probability": people.male_probability,
+        "masks": people.masks.to_dense(),
+    }
+
+
+def test_vertices_from_anywhere_are_placed(crowd, tmp_path):
+    world, guess, disparity = crowd
+    np.savez(tmp_path / "people.npz", **rigid_table(guess))
+    scene = read_people(tmp_path / "people.npz")
+    placed, placement = place(scene, disparity)
+    truth = world.scene.people.vertices_m[..., 2].mean(1)
+    np.testing.assert_allclose(placed.people.vertices_m[..., 2].mean(1), truth, rtol=0.12)
+    assert placement.accepted
+
+
+def test_parameters_as_json(crowd, tmp_path):
+    _, guess, disparity = crowd
+    people = guess.people
+    table = {
+        "body": "anny", "pose": people.pose.tolist(), "shape": people.shape.tolist(),
+        "translation_m": people.translation_m.tolist(), "vertical_fov_deg": np.degrees(guess.camera.vertical_fov),
+        "image_size": [1280, 720], "age_years": people.age_years.tolist(),
+    }  # fmt: skip
+    (tmp_path / "people.json").write_text(json.dumps(table))
+    scene = read_people(tmp_path / "people.json")
+    np.testing.assert_allclose(scene.people.vertices_m, people.vertices_m, atol=1e-5)
+    np.testing.assert_allclose(scene.people.stature_m, people.stature_m, atol=1e-5)
+    assert len(place(scene, disparity)[0].people) == 6
+
+
+def test_scene_files_are_recognised(crowd, tmp_path):
+    _, guess, _ = crowd
+    guess.save(tmp_path / "x.scene.npz")
+    np.testing.assert_array_equal(read_people(tmp_path / "x.scene.npz").people.pose, guess.people.pose)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vertices": np.ones(3)}, "unknown key 'vertices'; did you mean 'vertices_m'"),
+        ({"intrinsics": None}, "lacks 'intrinsics'"),
+        ({"image_size": None}, "lacks 'image_size'"),
+        ({"faces": None}, "lacks 'faces'"),
+        ({"stature_m": None}, "lacks 'stature_m'"),
+        ({"intrinsics": np.eye(3)}, "must be given in pixels"),
+        ({"body": "smplx"}, "unknown body 'smplx'"),
+        ({"body": "anny"}, "needs pose and shape and translation_m"),
+        ({"masks": np.ones((6, 10, 10), bool)}, r"masks must have shape \(people, 720, 1280\)"),
+        ({"age_years": np.ones(2)}, "age_years must have shape"),
+        ({"stature_m": np.array(list("abcdef"))}, "must hold numbers"),
+    ],
+)
+def test_bad_tables_are_refused_in_one_sentence(crowd, tmp_path, change, message):
+    table = {k: v for k, v in (rigid_table(crowd[1]) | change).items() if v is not None}
+    np.savez(tmp_path / "people.npz", **table)
+    with pytest.raises(InputError, match=message):
+        read_people(tmp_path / "people.npz")
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.npz", b""), ("a.npz", b"PK junk"), ("a.json", b"{"), ("a.json", b"[1]")])
+def test_broken_files_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match="cannot read people from"):
+        read_people(tmp_path / name)
+
+
+def test_missing_file():
+    with pytest.raises(InputError, match="does not exist"):
+        read_people("nowhere.npz")
