@@ -1,4 +1,4 @@
-"""Fixtures shared by the suite. With beartype and jaxtyping every annotated shape of the package is checked at run time."""
+"""Fixtures shared by the suite, in which every annotated shape of the package is checked at run time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,21 @@ from jaxtyping import config, install_import_hook
 # The kernels are compiled from their source text and must not be wrapped; everything else is checked.
 _CHECKED = [
     f"crowdmesh.{room}"
-    for room in ("adapters", "body", "camera", "depth", "dto", "experts", "images", "masks", "people", "raster", "scene", "synth")
+    for room in (
+        "adapters",
+        "body",
+        "camera",
+        "depth",
+        "dto",
+        "experts",
+        "images",
+        "masks",
+        "people",
+        "raster",
+        "scene",
+        "synth",
+        "visual",
+    )
 ]
 _hook = install_import_hook(_CHECKED, "_typecheck.check")
 
@@ -23,12 +37,14 @@ torch.set_num_threads(1)
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value or not Path(value).is_dir():
-        pytest.skip(f"{variable} does not name a folder: recorded references and sample files are not part of the project")
+        pytest.skip(
+            f"{variable} does not name a folder: recorded references and sample files are not part of the project"
+        )
     return Path(value)
 
 
 @pytest.fixture
-def unchecked():  # noqa: ANN201
+def unchecked():
     """Annotations are not checked, as for every user: what a function itself says about bad input shows."""
     config.update("jaxtyping_disable", True)
     yield
@@ -55,7 +71,7 @@ def solver_cases(vectors: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def crowd():  # noqa: ANN201
+def crowd():
     """A synthetic crowd of mixed ages with its truth, the per-person guess and a disparity map."""
     from crowdmesh.synth import make_scene, relative_depth, single_person_guess
 

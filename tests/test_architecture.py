@@ -37,7 +37,10 @@ def imports_of(file: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} uses a relative import"
-            names = [f"{node.module}.{alias.name}" if node.module == "crowdmesh" else str(node.module) for alias in node.names]
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "crowdmesh" else str(node.module)
+                for alias in node.names
+            ]
         found |= {name.split(".")[1] for name in names if name.startswith("crowdmesh.")}
     return found
 
@@ -80,11 +83,23 @@ def test_public_names_exist_and_are_documented(name):
 def test_importing_the_package_is_light():
     heavy = "{'torch', 'warp', 'cv2', 'trimesh', 'ai_edge_litert', 'numpy', 'tyro'}"
     code = f"import sys, crowdmesh, crowdmesh.errors; print(sorted({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_torchvision_cannot_be_reached_through_the_dependencies():
-    forbidden = {"torchvision", "timm", "detectron2", "pytorch3d", "chumpy", "smplx", "xformers", "ultralytics", "lightning"}
+    forbidden = {
+        "torchvision",
+        "timm",
+        "detectron2",
+        "pytorch3d",
+        "chumpy",
+        "smplx",
+        "xformers",
+        "ultralytics",
+        "lightning",
+    }
     seen, waiting = set(), ["crowdmesh"]
     while waiting:
         name = waiting.pop()

@@ -26,7 +26,7 @@ def smpl(tmp_path_factory) -> SMPL:
 
 
 @pytest.fixture(params=["anny", "anny-hd", "smpl"])
-def body(request, smpl):  # noqa: ANN201
+def body(request, smpl):
     return smpl if request.param == "smpl" else load_body(request.param)
 
 
@@ -217,7 +217,7 @@ def test_missing_smpl_says_where_to_get_it(tmp_path):
 
 
 class _Malicious:
-    def __reduce__(self):  # noqa: ANN204
+    def __reduce__(self):
         import os
 
         return os.system, ("touch owned",)
@@ -246,7 +246,13 @@ def test_rigid_bodies_say_what_they_cannot_do():
 
 
 def test_posing_people_checks_the_parameters():
-    people = People(body="anny", translation_m=np.zeros((1, 3)), stature_m=np.ones(1), pose=np.zeros((1, 24, 3)), shape=np.zeros((1, 6)))
+    people = People(
+        body="anny",
+        translation_m=np.zeros((1, 3)),
+        stature_m=np.ones(1),
+        pose=np.zeros((1, 24, 3)),
+        shape=np.zeros((1, 6)),
+    )
     with pytest.raises(InputError, match=r"body 'anny' needs pose \(104, 3\)"):
         pose_people(people)
     with pytest.raises(InputError, match="no pose and shape"):

@@ -13,7 +13,7 @@ from crowdmesh.scene import Scene
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory, crowd):  # noqa: ANN001, ANN201
+def inputs(tmp_path_factory, crowd):
     folder = tmp_path_factory.mktemp("inputs")
     _, guess, disparity = crowd
     guess.save(folder / "crowd.scene.npz")
@@ -22,7 +22,9 @@ def inputs(tmp_path_factory, crowd):  # noqa: ANN001, ANN201
 
 
 def test_place_writes_everything(inputs, tmp_path, capsys):
-    code = main(["place", str(inputs / "crowd.scene.npz"), "--depth", str(inputs / "depth.npy"), "--out", str(tmp_path)])
+    code = main(
+        ["place", str(inputs / "crowd.scene.npz"), "--depth", str(inputs / "depth.npy"), "--out", str(tmp_path)]
+    )
     assert code == 0
     printed = capsys.readouterr().out
     assert "accepted" in printed

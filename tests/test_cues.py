@@ -42,7 +42,7 @@ def metres(scene: Scene) -> np.ndarray:
     return rasterize(torch.from_numpy(scene.people.vertices_m), body.faces, CAMERA.K, (HEIGHT, WIDTH)).depth.numpy()
 
 
-def depth_of(scene: Scene, scale: float = 1.0, shift: float = 0.0, kind="depth") -> RelativeDepth:  # noqa: ANN001
+def depth_of(scene: Scene, scale: float = 1.0, shift: float = 0.0, kind="depth") -> RelativeDepth:
     """The map that is exactly affine in the rendered depth: metric = scale * relative + shift."""
     rendered = metres(scene)
     relative = (np.where(np.isfinite(rendered), rendered, 30.0) - shift) / scale

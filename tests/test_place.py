@@ -69,7 +69,9 @@ def test_parameters_vertices_and_stature_of_the_result_agree(crowd):
     again = pose_people(people)
     np.testing.assert_allclose(again.vertices_m, people.vertices_m, atol=2e-5)
     body = load_body("anny")
-    np.testing.assert_allclose(body.stature(torch.from_numpy(people.shape).float()).numpy(), people.stature_m, atol=1e-5)
+    np.testing.assert_allclose(
+        body.stature(torch.from_numpy(people.shape).float()).numpy(), people.stature_m, atol=1e-5
+    )
 
 
 def test_rigid_bodies_scale_exactly(crowd):
@@ -189,6 +191,25 @@ def test_implausible_stature_keeps_the_person(crowd):
     np.testing.assert_array_equal(placed.people.translation_m[5], guess.people.translation_m[5])
     assert placement.score > best().accept_below
     assert not placement.accepted
+
+
+def test_unknown_ages_show_in_status_and_acceptance(crowd):
+    _, guess, disparity = crowd
+    some = guess.people.age_years.copy()
+    some[[0, 1]] = np.nan
+    _, placement = place(without(guess, age_years=some), disparity)
+    assert [k for k, s in enumerate(placement.statuses) if s is PersonStatus.PLACED_AGE_UNKNOWN] == [0, 1]
+    assert placement.accepted
+    _, placement = place(without(guess, age_years=np.full(6, np.nan)), disparity)
+    assert not placement.accepted
+    assert any("age of 6 of 6 people is unknown" in note for note in placement.notes)
+
+
+def test_without_ages_everybody_is_an_adult(crowd):
+    _, guess, disparity = crowd
+    _, placement = place(without(guess, age_years=None), disparity)
+    assert (placement.prior_mean_m > 1.6).all()
+    assert all(s in (PersonStatus.PLACED, PersonStatus.PLACED_STATURE_LIMITED) for s in placement.statuses if s.placed)
 
 
 def test_depth_stays_positive_with_an_adversarial_map(crowd):

@@ -16,12 +16,12 @@ SIZE = (80, 100)
 TRIANGLE = torch.tensor([[0, 1, 2]])
 
 
-def person_depth(vertices, faces, K=K, size=SIZE, **options):  # noqa: ANN001, ANN201
+def person_depth(vertices, faces, K=K, size=SIZE, **options):
     buffer = rasterize(vertices, faces, K, size, **options)
     return buffer.person, buffer.depth
 
 
-def agree(vertices, faces, K=K, size=SIZE) -> float:  # noqa: ANN001
+def agree(vertices, faces, K=K, size=SIZE) -> float:
     """Share of pixels on which z-buffer and ray caster see different people; depths must agree on the others."""
     person, depth = person_depth(vertices, faces, K, size)
     true_depth, true_person = cast_rays(vertices, faces, K, size)
@@ -36,7 +36,9 @@ def crowd_of(count: int, seed: int, offset_z: float = 4.0) -> tuple[torch.Tensor
     random = torch.Generator().manual_seed(seed)
     rotations = torch.eye(3).repeat(count, len(body.joint_names), 1, 1)
     rotations[:, 0] = torch.from_numpy(body.facing_camera).float()
-    place = (torch.rand(count, 3, generator=random) - 0.5) * torch.tensor([2.0, 1.0, 1.5]) + torch.tensor([0, 0, offset_z])
+    place = (torch.rand(count, 3, generator=random) - 0.5) * torch.tensor([2.0, 1.0, 1.5]) + torch.tensor(
+        [0, 0, offset_z]
+    )
     shape = body.default_shape(count, np.linspace(1, 40, count))
     return body(shape, rotations, place).vertices, body.faces
 
@@ -69,7 +71,7 @@ def test_sphere_has_the_size_and_depth_of_a_sphere():
     import trimesh
 
     sphere = trimesh.creation.icosphere(subdivisions=5, radius=0.5)
-    vertices = torch.from_numpy(sphere.vertices + [0, 0, 3]).float()[None]
+    vertices = torch.from_numpy(sphere.vertices + np.array([0, 0, 3])).float()[None]
     person, depth = person_depth(vertices, torch.from_numpy(sphere.faces.astype(np.int64)))
     radius = 100 * 0.5 / np.sqrt(3**2 - 0.5**2)  # of the projected circle
     assert (person >= 0).sum().item() == pytest.approx(np.pi * radius**2, rel=0.02)
@@ -105,13 +107,18 @@ def test_shared_edges_leave_no_gaps():
     grid[inner] += random.uniform(-0.05, 0.05, (inner.sum(), 2))
     vertices = torch.from_numpy(np.c_[grid, np.full(len(grid), 4.0)]).float()[None]
     corner = (np.arange(39)[:, None] * 40 + np.arange(39)).ravel()
-    faces = np.concatenate([np.stack((corner, corner + 1, corner + 41), 1), np.stack((corner, corner + 41, corner + 40), 1)])
+    faces = np.concatenate(
+        [np.stack((corner, corner + 1, corner + 41), 1), np.stack((corner, corner + 41, corner + 40), 1)]
+    )
     person, _ = person_depth(vertices, torch.from_numpy(faces))
     assert (person == 0).all()
 
 
 def test_masks_confine_each_person_and_nobody_hides_outside_their_own():
-    near, far = torch.tensor([[-2.0, -2, 2], [2, -2, 2], [0, 4, 2]]), torch.tensor([[-4.0, -4, 4], [4, -4, 4], [0, 8, 4]])
+    near, far = (
+        torch.tensor([[-2.0, -2, 2], [2, -2, 2], [0, 4, 2]]),
+        torch.tensor([[-4.0, -4, 4], [4, -4, 4], [0, 8, 4]]),
+    )
     masks = torch.ones(2, *SIZE, dtype=torch.bool)
     masks[0, :, :50] = False
     person, depth = person_depth(torch.stack((near, far)), TRIANGLE, masks=masks)

@@ -38,7 +38,7 @@ def test_far_people_end_behind_near_ones(crowd):
     # Raw units in which half of the crowd lies beyond the release's threshold of 0.02.
     depths = np.sort(1 / np.array([np.median(disparity.values[m]) for m in guess.people.masks.to_dense()]))
     scaled = RelativeDepth(disparity.values * np.float32(np.median(depths) / 0.02), "disparity")
-    placed, placement = place(guess, scaled, official())
+    _, placement = place(guess, scaled, official())
     far = placement.relative_depth > 0.02
     assert 2 <= far.sum() <= len(far) - 2
     depth = placement.initial_depth_m * placement.depth_ratio

@@ -111,7 +111,13 @@ def test_ragged_scenes_equal_single_scenes(sizes, seed):
 def test_any_finite_depth_gives_finite_statures(relative_depth, low, high):
     ones = np.ones(len(relative_depth))
     answer = solve(relative_depth, 5 * ones, 1.7 * ones, 1.6 * ones, 0.1 * ones, (low, high))
-    for value in (answer.scale, answer.stature_m, answer.depth_ratio, answer.standardised_residual, answer.stature_std_m):
+    for value in (
+        answer.scale,
+        answer.stature_m,
+        answer.depth_ratio,
+        answer.standardised_residual,
+        answer.stature_std_m,
+    ):
         assert not np.isnan(value).any()
     assert low > high or min(low, high) <= answer.scale[0] <= max(low, high)
 

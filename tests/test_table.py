@@ -13,7 +13,7 @@ from crowdmesh.dto import place
 from crowdmesh.errors import FormatError, InputError
 
 
-def rigid_table(guess) -> dict[str, np.ndarray]:  # noqa: ANN001
+def rigid_table(guess) -> dict[str, np.ndarray]:
     people = guess.people
     return {
         "vertices_m": people.vertices_m,
@@ -43,12 +43,13 @@ def test_parameters_as_json(crowd, tmp_path):
     table = {
         "body": "anny", "pose": people.pose.tolist(), "shape": people.shape.tolist(),
         "translation_m": people.translation_m.tolist(), "vertical_fov_deg": np.degrees(guess.camera.vertical_fov),
-        "image_size": [1280, 720], "age_years": people.age_years.tolist(),
+        "image_size": [1280, 720], "age_years": [None, *people.age_years[1:].tolist()],
     }  # fmt: skip
     (tmp_path / "people.json").write_text(json.dumps(table))
     scene = read_people(tmp_path / "people.json")
     np.testing.assert_allclose(scene.people.vertices_m, people.vertices_m, atol=1e-5)
     np.testing.assert_allclose(scene.people.stature_m, people.stature_m, atol=1e-5)
+    assert np.isnan(scene.people.age_years[0])  # null: unknown
     assert len(place(scene, disparity)[0].people) == 6
 
 
@@ -72,7 +73,10 @@ def test_scene_files_are_recognised(crowd, tmp_path):
         ({"body": "anny"}, "needs pose and shape and translation_m"),
         ({"masks": np.ones((6, 10, 10), bool)}, r"masks must have shape \(people, 720, 1280\)"),
         ({"age_years": np.ones(2)}, "age_years must have shape"),
-        ({"stature_m": np.array(list("abcdef"))}, "must hold numbers"),
+        ({"stature_m": np.array(list("abcdef"))}, "stature_m must hold numbers"),
+        ({"image_size": np.array([1280])}, r"image_size must be \(width, height\)"),
+        ({"image_size": np.array("big")}, "image_size must hold numbers"),
+        ({"age_years": np.full(6, np.inf)}, "age_years holds infinite values"),
     ],
 )
 def test_bad_tables_are_refused_in_one_sentence(crowd, tmp_path, change, message):
@@ -82,7 +86,9 @@ def test_bad_tables_are_refused_in_one_sentence(crowd, tmp_path, change, message
         read_people(tmp_path / "people.npz")
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.npz", b""), ("a.npz", b"PK junk"), ("a.json", b"{"), ("a.json", b"[1]")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.npz", b""), ("a.npz", b"PK junk"), ("a.json", b"{"), ("a.json", b"[1]")]
+)
 def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FormatError, match="cannot read people from"):

@@ -28,9 +28,8 @@ from crowdmesh.visual import (
 from crowdmesh.visual._axes import Axes, Extent
 from crowdmesh.visual._canvas import Canvas, blank
 from crowdmesh.visual._labels import Label, place_labels
-from crowdmesh.visual._plan import FROM_ABOVE, FROM_THE_SIDE
+from crowdmesh.visual._projection import FROM_ABOVE, FROM_ABOVE_RIGHTWARD, FROM_THE_SIDE
 from crowdmesh.visual.shading import orthographic, render, vertex_normals
-from crowdmesh.visual.topview import side_axes, side_extent, top_axes, top_extent
 
 SPHERE = trimesh.creation.icosphere(subdivisions=3, radius=1.0)
 FACES = np.asarray(SPHERE.faces)
@@ -86,7 +85,7 @@ def test_light_comes_from_above():
     assert above > 1.3 * below
 
 
-@pytest.mark.parametrize("projection", [FROM_ABOVE, FROM_THE_SIDE])
+@pytest.mark.parametrize("projection", [FROM_ABOVE, FROM_ABOVE_RIGHTWARD, FROM_THE_SIDE])
 def test_a_parallel_projection_has_one_scale_at_every_depth(projection):
     points = np.random.default_rng(0).uniform((-20, -5, 0), (20, 5, 60), (1, 500, 3)).astype(np.float32)
     view, K = orthographic(points, projection.rotation, 150.0, (400.0, 300.0))
@@ -158,19 +157,26 @@ def test_overlay_survives_people_in_impossible_places(centre):
 # Drawings to scale
 
 
-def test_top_view_is_to_scale():
-    scene = balls([(2, 0.4, 5), (-1, 0, 3)])
-    image, axes = top_view(scene, FACES, SIZE), top_axes(top_extent([scene], FACES), SIZE)
-    for person, (x, z) in enumerate([(2, 5), (-1, 3)]):
+@pytest.mark.parametrize(("heading", "projection"), [("up", FROM_ABOVE), ("right", FROM_ABOVE_RIGHTWARD)])
+def test_top_view_is_to_scale(heading, projection):
+    scene = balls([(1.5, 0.4, 5), (-1, 0, 3)])
+    image, axes = (
+        top_view(scene, FACES, SIZE, heading=heading),
+        projection.axes(projection.extent([scene], FACES), SIZE),
+    )
+    for person, (x, z) in enumerate([(1.5, 5), (-1, 3)]):
         for dx, dz in ((0, 0), (0.25, 0), (-0.25, 0), (0, -0.25)):
-            assert person_at(image, axes.to_px((x + dx, z + dz))) == person
-        for dx, dz in ((0.35, -0.1), (-0.35, -0.1), (0, -0.35)):
-            assert person_at(image, axes.to_px((x + dx, z + dz))) is None
+            assert person_at(image, axes.to_px(projection.to_page((x + dx, 0, z + dz)))) == person
+        for dx, dz in ((0.35, -0.1), (0, -0.35), (0.1, 0.35) if heading == "right" else (-0.35, -0.1)):
+            assert person_at(image, axes.to_px(projection.to_page((x + dx, 0, z + dz)))) is None
 
 
 def test_side_view_is_to_scale():
     scene = balls([(0.5, 1.0, 5), (-1, -0.5, 3)])
-    image, axes = side_view(scene, FACES, (400, 900)), side_axes(side_extent([scene], FACES), (400, 900))
+    image, axes = (
+        side_view(scene, FACES, (400, 900)),
+        FROM_THE_SIDE.axes(FROM_THE_SIDE.extent([scene], FACES), (400, 900)),
+    )
     for person, (y, z) in enumerate([(1.0, 5), (-0.5, 3)]):
         for dz, up in ((0, 0), (0.25, 0), (-0.25, 0), (0, -0.25)):
             assert person_at(image, axes.to_px((z + dz, -y + up))) == person
@@ -179,32 +185,32 @@ def test_side_view_is_to_scale():
 
 
 def test_side_view_looks_from_the_right_and_top_view_from_above():
-    lower_right = balls([(-0.5, 0, 4), (0.5, 0, 4)])
-    axes = side_axes(side_extent([lower_right], FACES), (400, 900))
-    assert person_at(side_view(lower_right, FACES, (400, 900)), axes.to_px((4, 0))) == 1
+    side_by_side = balls([(-0.5, 0, 4), (0.5, 0, 4)])
+    axes = FROM_THE_SIDE.axes(FROM_THE_SIDE.extent([side_by_side], FACES), (400, 900))
+    assert person_at(side_view(side_by_side, FACES, (400, 900)), axes.to_px((4, 0))) == 1
     stacked = balls([(0, 0.5, 4), (0, -0.5, 4)])
-    axes = top_axes(top_extent([stacked], FACES), SIZE)
+    axes = FROM_ABOVE.axes(FROM_ABOVE.extent([stacked], FACES), SIZE)
     assert person_at(top_view(stacked, FACES, SIZE), axes.to_px((0.15, 4))) == 1
 
 
 def test_truth_is_drawn_hollow_at_its_own_place():
     scene, truth = balls([(0, 0, 6)]), balls([(0, 0, 3)])
     image = top_view(scene, FACES, SIZE, truth=truth)
-    axes = top_axes(top_extent([scene, truth], FACES), SIZE)
-    plain = top_view(scene, FACES, SIZE, extent=top_extent([scene, truth], FACES))
+    extent = FROM_ABOVE.extent([scene, truth], FACES)
+    axes, plain = FROM_ABOVE.axes(extent, SIZE), top_view(scene, FACES, SIZE, extent=extent)
     left_rim, centre = axes.to_px((-0.3, 3)), axes.to_px((0, 3))
     row, column = int(left_rim[1]), int(left_rim[0])
     assert (image[row, column - 2 : column + 4] != plain[row, column - 2 : column + 4]).any()
     assert np.array_equal(image[int(centre[1]), int(centre[0])], plain[int(centre[1]), int(centre[0])])
 
 
-@pytest.mark.parametrize("draw, page", [(top_view, (0.5, 4.5)), (side_view, (4.5, 0.0))])
+@pytest.mark.parametrize(("draw", "page"), [(top_view, (0.5, 4.5)), (side_view, (4.5, 0.0))])
 def test_an_arrow_leads_from_before_to_now(draw, page):
     scene, before = balls([(0.5, 0, 3)]), balls([(0.5, 0, 6)])
-    extents, axes = (top_extent, top_axes) if draw is top_view else (side_extent, side_axes)
-    extent = extents([scene, before], FACES)
+    projection = FROM_ABOVE if draw is top_view else FROM_THE_SIDE
+    extent = projection.extent([scene, before], FACES)
     with_arrow, without = draw(scene, FACES, SIZE, before=before), draw(scene, FACES, SIZE, extent=extent)
-    column, row = axes(extent, SIZE).to_px(page).astype(int)
+    column, row = projection.axes(extent, SIZE).to_px(page).astype(int)
     window = slice(row - 2, row + 3), slice(column - 2, column + 3)
     assert (with_arrow[window] != without[window]).any()
     assert np.array_equal(draw(scene, FACES, SIZE, extent=extent, before=scene), without)  # nobody moved: no arrow
@@ -214,7 +220,7 @@ def test_the_ground_line_runs_where_the_plane_is():
     scene = balls([(0, 1.0, 4)])
     ground = np.array((0.0, 1.0, -0.05, -0.9))  # y = 0.9 + 0.05 z: falling away from the camera
     size = (400, 900)
-    axes = side_axes(side_extent([scene], FACES), size)
+    axes = FROM_THE_SIDE.axes(FROM_THE_SIDE.extent([scene], FACES), size)
     changed = (side_view(scene, FACES, size, ground=ground) != side_view(scene, FACES, size)).any(-1)
     for z in (1.0, 2.5):
         column, row = axes.to_px((z, -(0.9 + 0.05 * z)))
@@ -236,16 +242,16 @@ def test_axes_have_one_scale_and_invert():
 def test_outliers_do_not_break_the_axes_but_are_named_at_the_edge(outlier):
     crowd = [(-1, 0, 3), (0.5, 0, 4), (1, 0, 5)]
     plain, scene = balls(crowd), balls([*crowd, outlier])
-    assert top_extent([scene], FACES) == top_extent([plain], FACES)
-    assert side_extent([scene], FACES) == side_extent([plain], FACES)
+    for projection in (FROM_ABOVE, FROM_ABOVE_RIGHTWARD, FROM_THE_SIDE):
+        assert projection.extent([scene], FACES) == projection.extent([plain], FACES)
     assert (top_view(scene, FACES, SIZE) != top_view(plain, FACES, SIZE)).any()
 
 
 def test_far_people_among_themselves_fill_the_page():
     scene = balls([(0, 0, 55), (3, 0, 60)])
-    extent = top_extent([scene], FACES)
+    extent = FROM_ABOVE.extent([scene], FACES)
     assert 50 < extent.bottom < 54.7 and 60.3 < extent.top < 62
-    assert top_axes(extent, SIZE).scale > 40  # pixels per metre
+    assert FROM_ABOVE.axes(extent, SIZE).scale > 40  # pixels per metre
 
 
 # Labels
@@ -283,7 +289,14 @@ def test_a_figure_of_any_crowd(count):
     assert np.all(image[-1] == 255)  # white paper
 
 
-@pytest.mark.parametrize("width, height", [(1600, 200), (640, 640), (150, 900), (1, 1)])
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_a_comparison_of_any_crowd(count):
+    centres = np.random.default_rng(count).uniform((-2, -0.5, 3), (2, 0.5, 9), (count, 3))
+    image = comparison_picture(balls(centres), balls(1.3 * centres), FACES, truth=balls(0.9 * centres), width=1700)
+    assert image.shape[1] == 1700 and image.shape[0] < 1800
+
+
+@pytest.mark.parametrize(("width", "height"), [(1600, 200), (640, 640), (150, 900), (1, 1)])
 def test_a_figure_of_any_photo_shape(width, height):
     camera = Camera.from_long_side_fov(math.radians(60), width, height)
     photo = blank(height, width, (0, 90, 200))
@@ -303,17 +316,31 @@ def test_people_without_vertices_and_tiny_figures_are_refused():
 
 
 def test_both_halves_of_a_comparison_share_scale_and_colors():
-    scene = balls([(0, 0, 3), (1, 0, 5)])
-    still = comparison_picture(scene, scene, FACES, truth=scene, titles=("Same", "Same"), width=1700)
-    half = (1700 - 36) // 2
-    panels = still[:-40]  # without the legend below
-    assert np.array_equal(panels[:, :half], panels[:, half + 36 : 2 * half + 36])
+    width, gap, legend = 1700, 36, 40
+    half = (width - gap) // 2
+    scene, moved = balls([(0, 0, 3), (1, 0, 5)]), balls([(0, 0, 3), (0.6, 0, 3)])
+    still = comparison_picture(scene, scene, FACES, truth=scene, titles=("Same", "Same"), width=width)[:-legend]
+    assert np.array_equal(still[:, :half], still[:, half + gap : 2 * half + gap])
 
-    moved = balls([(0, 0, 3), (0.6, 0, 3)])
-    before_after = comparison_picture(moved, scene, FACES, width=1700)
-    after_alone = comparison_picture(scene, scene, FACES, width=1700)
-    assert before_after.shape == after_alone.shape
-    assert (before_after[:, half + 36 :] != after_alone[:, half + 36 :]).any()  # arrows show what moved
+    there = comparison_picture(moved, scene, FACES, titles=("Same", "Same"), width=width)
+    back = comparison_picture(scene, moved, FACES, titles=("Same", "Same"), width=width)
+    assert there.shape == back.shape
+    left, right = there[:-legend, :half], back[:-legend, half + gap : 2 * half + gap]
+    changed = (left != right).any(-1).mean()  # the arrow and the labels that avoid it; the rest is at the same place
+    assert 0 < changed < 0.01
+
+
+def test_the_depth_axes_of_a_comparison_are_aligned():
+    """The same person is at the same column in the side view and in the bird's-eye view below it."""
+    image = comparison_picture(*[balls([(0, 0, 4)], camera=CAMERA)] * 2, FACES, width=1700)[46:-40, :832]
+    colored = np.ptp(image.astype(int), axis=-1) > 40
+    photo_ends = 42 + round(min(0.38 * 832, 0.6 * 832 * 360 / 640))
+    rows = np.flatnonzero(colored[photo_ends:].sum(1) > 25) + photo_ends
+    groups = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    balls_drawn = [g for g in groups if len(g) > 25]
+    assert len(balls_drawn) == 2
+    columns = [np.flatnonzero(colored[g[len(g) // 2]]) for g in balls_drawn]
+    assert abs(columns[0][0] - columns[1][0]) <= 1 and abs(columns[0][-1] - columns[1][-1]) <= 1
 
 
 def test_a_comparison_needs_the_same_people():
@@ -342,7 +369,7 @@ def test_png_is_lossless_and_atomic(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "up, axes", [("y", [(1, 0, 0), (0, -1, 0), (0, 0, -1)]), ("z", [(1, 0, 0), (0, 0, 1), (0, -1, 0)])]
+    ("up", "axes"), [("y", [(1, 0, 0), (0, -1, 0), (0, 0, -1)]), ("z", [(1, 0, 0), (0, 0, 1), (0, -1, 0)])]
 )
 def test_glb_keeps_metres_names_normals_and_turns_the_axes(tmp_path, up, axes):
     scene = balls([(1, -0.5, 4), (-2, 0.25, 6)], radius=[0.3, 0.9])

@@ -23,7 +23,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise InputError(f"cannot write to folder {path.parent}: {error.strerror}; choose another output folder") from error
+        raise InputError(
+            f"cannot write to folder {path.parent}: {error.strerror}; choose another output folder"
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:

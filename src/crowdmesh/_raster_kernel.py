@@ -81,7 +81,7 @@ def _fill(
         weight_b = row_b
         weight_c = row_c
         for x in range(left, right + 1):
-            if weight_b >= wp.int64(0) and weight_c >= wp.int64(0) and weight_b + weight_c <= area:
+            if weight_b >= wp.int64(0) and weight_c >= wp.int64(0) and weight_b + weight_c <= area:  # noqa: SIM102
                 if masks.shape[0] == 0 or masks[person, y, x] != wp.uint8(0):
                     depth = 1.0 / (inverse_a + float(weight_b) * slope_b + float(weight_c) * slope_c)
                     key = (wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32)) | face

@@ -39,13 +39,15 @@ class Camera:
         if not all(math.isfinite(v) for v in values):
             raise InputError(f"camera intrinsics must be finite, got fx, fy, cx, cy = {values}")
         long_side = max(self.width, self.height)
-        if not (0.1 * long_side <= min(self.fx, self.fy) and max(self.fx, self.fy) <= 100 * long_side):
+        if not (0.06 * long_side <= min(self.fx, self.fy) and max(self.fx, self.fy) <= 100 * long_side):
             raise InputError(
                 f"focal length ({self.fx:g}, {self.fy:g}) is implausible for a {self.width}x{self.height} image; "
                 "intrinsics must be given in pixels of this image, not in millimetres or normalised units"
             )
         if abs(self.cx - self.width / 2) > 5 * long_side or abs(self.cy - self.height / 2) > 5 * long_side:
-            raise InputError(f"principal point ({self.cx:g}, {self.cy:g}) lies far outside the image; give it in pixels")
+            raise InputError(
+                f"principal point ({self.cx:g}, {self.cy:g}) lies far outside the image; give it in pixels"
+            )
 
     @classmethod
     def from_vertical_fov(cls, fov: float, width: int, height: int) -> Camera:
@@ -108,7 +110,9 @@ class Camera:
         x, y, z = np.moveaxis(np.asarray(points_m, float), -1, 0)
         return np.stack((self.fx * x / z + self.cx, self.fy * y / z + self.cy), -1)
 
-    def unproject(self, points_px: Float[np.ndarray, "*n 2"], depth_m: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3"]:
+    def unproject(
+        self, points_px: Float[np.ndarray, "*n 2"], depth_m: Float[np.ndarray, "*n"]
+    ) -> Float[np.ndarray, "*n 3"]:
         """Camera-frame points (metres) seen at image points (pixels) at the given depth along z (metres)."""
         points_px, depth_m = np.asarray(points_px, float), np.asarray(depth_m, float)
         x = (points_px[..., 0] - self.cx) / self.fx * depth_m

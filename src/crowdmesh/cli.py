@@ -55,7 +55,9 @@ def reconstruct(
 
     found = find_images(photos)
     _check_writable(out)
-    reconstructor = Reconstructor(load_experts(experts, None if fov is None else math.radians(fov)), _config(preset, prior))
+    reconstructor = Reconstructor(
+        load_experts(experts, None if fov is None else math.radians(fov)), _config(preset, prior)
+    )
     table = _table("photo", "outcome", "people", "placed", "score", "remarks")
     failed = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -83,7 +85,7 @@ def place(
     """DTO alone, on anybody's per-person estimates.
 
     Args:
-        people: a scene .npz, or a plain .npz or .json table of people (keys in the README).
+        people: a scene .npz, or a plain .npz or .json table of people (keys in docs/conventions.md).
         depth: depth map of the image: .npy, .npz or 16-bit .png.
         kind: what its values mean: disparity (larger = nearer), depth (larger = farther), metric (metres).
         preset: which DTO.
@@ -144,7 +146,9 @@ def doctor() -> int:
 
     table = _table("", "what", "found", "next step")
     for finding in examine():
-        table.add_row("ok" if finding.fine else "--", f"{finding.topic}: {finding.name}", finding.found, finding.next_step)
+        table.add_row(
+            "ok" if finding.fine else "--", f"{finding.topic}: {finding.name}", finding.found, finding.next_step
+        )
     _console().print(table)
     return 0
 
@@ -215,7 +219,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _console(err: bool = False):  # noqa: ANN202
+def _console(err: bool = False):
     from rich.console import Console
 
     return Console(stderr=err)

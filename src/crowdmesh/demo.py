@@ -30,7 +30,7 @@ class Demo:
 
 
 def run_demo(folder: Path, config: DTOConfig | None = None) -> Demo:
-    """Build the crowd, make the classic per-person mistakes, run DTO, write ``picture.png``, ``scene.npz``, ``scene.glb``."""
+    """Build the crowd, make the classic mistakes, run DTO, write ``picture.png``, ``scene.npz``, ``scene.glb``."""
     world = make_scene()
     before = single_person_guess(world.scene)
     depth = relative_depth(world.depth, np.random.default_rng(0))

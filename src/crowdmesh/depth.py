@@ -65,7 +65,9 @@ class RelativeDepth:
         if values.ndim == 3 and 1 in values.shape:
             values = values.squeeze()
         if values.ndim != 2 or values.dtype.kind not in "fiu":
-            raise FormatError(f"depth map {path} must be one (height, width) array of numbers, got {values.dtype} {values.shape}")
+            raise FormatError(
+                f"depth map {path} must be one (height, width) array of numbers, got {values.dtype} {values.shape}"
+            )
         return cls(values.astype(np.float32) if values.dtype != np.float64 else values, kind)
 
 

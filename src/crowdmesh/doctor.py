@@ -71,7 +71,8 @@ def _weights() -> list[Finding]:
         for asset in assets:
             path = find(asset)
             if path is None:
-                step = f"downloaded on first use from {asset.url}; offline: put it into {search_folders()[-1] / asset.group}"
+                home = search_folders()[-1] / asset.group
+                step = f"downloaded on first use from {asset.url}; offline: put it into {home}"
                 found.append(Finding(f"experts {preset}", asset.name, False, "missing", step))
             elif path.stat().st_size != asset.size_bytes:
                 found.append(Finding(f"experts {preset}", asset.name, False, f"{path} is damaged", f"delete {path}"))

@@ -33,7 +33,8 @@ class Masks:
         totals = np.add.reduceat(self.runs, self.offsets[:-1]) if len(self) else np.zeros(0, int)
         if np.any(self.runs < 0) or np.any(totals != self.height * self.width):
             raise InputError(
-                f"mask run lengths do not add up to {self.height}x{self.width} pixels; rebuild them with Masks.from_dense"
+                f"mask run lengths do not add up to {self.height}x{self.width} pixels; "
+                "rebuild them with Masks.from_dense"
             )
 
     def __len__(self) -> int:

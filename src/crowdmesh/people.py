@@ -24,6 +24,7 @@ class PersonStatus(enum.IntEnum):
     KEPT_ALONE = 6
     KEPT_IMPLAUSIBLE_STATURE = 7
     KEPT_IMPLAUSIBLE_DEPTH = 8
+    PLACED_AGE_UNKNOWN = 9
 
     @property
     def reason(self) -> str:
@@ -33,13 +34,14 @@ class PersonStatus(enum.IntEnum):
     @property
     def placed(self) -> bool:
         """Whether the joint optimisation moved this person."""
-        return self in (PersonStatus.PLACED, PersonStatus.PLACED_STATURE_LIMITED)
+        return self.name.startswith("PLACED")
 
 
 _REASONS = {
     PersonStatus.INITIAL: "first guess, not placed",
     PersonStatus.PLACED: "placed",
     PersonStatus.PLACED_STATURE_LIMITED: "placed; the body model cannot reach the corrected stature",
+    PersonStatus.PLACED_AGE_UNKNOWN: "placed; age unknown, taken for an adult",
     PersonStatus.KEPT_NOT_VISIBLE: "kept: not visible in the image (hidden, outside it, or mask and body disagree)",
     PersonStatus.KEPT_FEW_PIXELS: "kept: too few visible pixels",
     PersonStatus.KEPT_NO_DEPTH: "kept: no valid depth on the person",
@@ -84,7 +86,7 @@ class People:
         shape: (K, S) shape parameters of the body model.
         vertices_m, joints_m: (K, V, 3), (K, J, 3) posed surface and joints in the camera frame, metres, float32.
         faces: (F, 3) triangles, only for bodies that have none of their own (``rigid``).
-    Evidence (``None``: not available; NaN in age, sex and fit error: unknown for this person):
+    Evidence (``None``: nobody asked; NaN in age, sex and fit error: asked, but unknown for this person):
         boxes_px: (K, 4) left, top, right, bottom. scores: (K,) detector confidence.
         masks: run-length coded image masks. keypoints_px: (K, 17, 3) COCO-17 x, y, confidence.
         age_years, age_std_years, male_probability: (K,). fit_error_px: (K,) mean reprojection error of the body fit.
@@ -125,15 +127,20 @@ class People:
 
     def _check_array(self, name: str, value: np.ndarray, trailing: tuple[int | None, ...]) -> None:
         expected = (len(self), *trailing)
-        fits = value.ndim == len(expected) and all(e is None or e == n for e, n in zip(expected, value.shape, strict=True))
+        fits = value.ndim == len(expected) and all(
+            e is None or e == n for e, n in zip(expected, value.shape, strict=True)
+        )
         if not fits:
             wanted = ", ".join("any" if n is None else str(n) for n in expected)
             raise InputError(f"{name} must have shape ({wanted}) for {len(self)} people, got {value.shape}")
         dtype = np.int64 if name == "status" else np.float32 if name in _SINGLE_PRECISION else np.float64
         value = value.astype(dtype, copy=False)
-        if name not in _UNKNOWN_ALLOWED and not np.isfinite(value).all():
-            bad = np.flatnonzero(~np.isfinite(value).reshape(len(value), -1).all(1))
-            raise InputError(f"{name} holds NaN or infinite values for person {', '.join(map(str, bad[:5]))}")
+        wrong, what = (
+            (np.isinf(value), "infinite") if name in _UNKNOWN_ALLOWED else (~np.isfinite(value), "NaN or infinite")
+        )
+        if wrong.any():
+            bad = np.flatnonzero(wrong.reshape(len(value), -1).any(1))
+            raise InputError(f"{name} holds {what} values for person {', '.join(map(str, bad[:5]))}")
         object.__setattr__(self, name, value)
 
     def __len__(self) -> int:

@@ -68,7 +68,10 @@ def rasterize(
     """
     height, width = size
     if vertices_m.ndim != 3 or vertices_m.shape[-1] != 3 or faces.ndim != 2 or faces.shape[-1] != 3:
-        raise InputError(f"rasterize needs vertices (K, V, 3) and faces (F, 3), got {tuple(vertices_m.shape)} and {tuple(faces.shape)}")
+        raise InputError(
+            "rasterize needs vertices (K, V, 3) and faces (F, 3), "
+            f"got {tuple(vertices_m.shape)} and {tuple(faces.shape)}"
+        )
     if height < 1 or width < 1 or height >= 2**20 or width >= 2**20:
         raise InputError(f"cannot render an image of {width}x{height} pixels")
     if masks is not None and tuple(masks.shape) != (len(vertices_m), height, width):
@@ -103,7 +106,7 @@ def visible_vertices(
     K: Float[Tensor, "3 3"] | Float[np.ndarray, "3 3"],
     tolerance_m: float = VISIBILITY_TOLERANCE_M,
 ) -> Bool[Tensor, "K V"]:
-    """Which vertices are seen: the pixel they fall into shows their own person, not more than ``tolerance_m`` nearer."""
+    """Which vertices are seen: their pixel shows their own person, not more than ``tolerance_m`` nearer."""
     height, width = buffer.depth.shape
     z = vertices_m[..., 2]
     in_front = z > 0

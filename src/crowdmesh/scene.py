@@ -19,7 +19,12 @@ from crowdmesh.people import People
 
 FORMAT = "crowdmesh-scene"
 FORMAT_VERSION = 1
-_UNITS = {"length": "metre", "angle": "radian", "image": "pixel, centres at +0.5", "frame": "OpenCV: x right, y down, z forward"}
+_UNITS = {
+    "length": "metre",
+    "angle": "radian",
+    "image": "pixel, centres at +0.5",
+    "frame": "OpenCV: x right, y down, z forward",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +46,13 @@ class Scene:
         size = (self.camera.height, self.camera.width)
         if self.image is not None:
             if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-                raise InputError(f"image must be (height, width, 3) uint8 RGB, got {self.image.dtype} {self.image.shape}")
+                raise InputError(
+                    f"image must be (height, width, 3) uint8 RGB, got {self.image.dtype} {self.image.shape}"
+                )
             if self.image.shape[:2] != size:
-                raise InputError(f"image is {self.image.shape[1]}x{self.image.shape[0]} but the camera is {size[1]}x{size[0]}")
+                raise InputError(
+                    f"image is {self.image.shape[1]}x{self.image.shape[0]} but the camera is {size[1]}x{size[0]}"
+                )
         masks = self.people.masks
         if masks is not None and (masks.height, masks.width) != size:
             raise InputError(f"masks are {masks.width}x{masks.height} but the camera is {size[1]}x{size[0]}")
@@ -94,7 +103,8 @@ class Scene:
             raise FormatError(f"{path} is not a CrowdMesh scene (its header says {str(header)[:60]!r})")
         if header["version"] > FORMAT_VERSION:
             raise FormatError(
-                f"{path} has scene format {header['version']}, this CrowdMesh reads up to {FORMAT_VERSION}; update crowdmesh"
+                f"{path} has scene format {header['version']}, this CrowdMesh reads up to {FORMAT_VERSION}; "
+                "update crowdmesh"
             )
         camera = Camera(**header["camera"])
         masks = None

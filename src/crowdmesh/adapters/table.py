@@ -1,4 +1,4 @@
-"""A plain table of people from any system, as ``.npz`` or ``.json``: the keys are documented in the README."""
+"""A plain table of people from any system, as ``.npz`` or ``.json``: the keys are documented in docs/conventions.md."""
 
 from __future__ import annotations
 
@@ -62,30 +62,49 @@ def _read_json(path: Path) -> dict[str, Any]:
     table = json.loads(path.read_text())
     if not isinstance(table, dict):
         raise ValueError("the top level must be an object of named arrays")
-    return {name: value if isinstance(value, str) else np.asarray(value) for name, value in table.items()}
+    return table
 
 
 def _camera(table: dict[str, Any], path: Path) -> Camera:
     if "image_size" not in table:
         raise InputError(f"{path} lacks 'image_size', (width, height) in pixels")
-    width, height = (int(v) for v in np.asarray(table["image_size"]).reshape(-1)[:2])
+    size = _numbers(table, "image_size", path)
+    if size.shape != (2,):
+        raise InputError(f"{path}: image_size must be (width, height), got shape {size.shape}")
+    width, height = int(size[0]), int(size[1])
     if "intrinsics" in table:
-        return Camera.from_intrinsics(np.asarray(table["intrinsics"], float), width, height)
+        return Camera.from_intrinsics(_numbers(table, "intrinsics", path), width, height)
     if "vertical_fov_deg" in table:
-        return Camera.from_vertical_fov(math.radians(float(table["vertical_fov_deg"])), width, height)
+        fov = _numbers(table, "vertical_fov_deg", path)
+        if fov.size != 1:
+            raise InputError(f"{path}: vertical_fov_deg must be one number, got shape {fov.shape}")
+        return Camera.from_vertical_fov(math.radians(float(fov.reshape(()))), width, height)
     raise InputError(f"{path} lacks 'intrinsics' (3x3 matrix in pixels) or 'vertical_fov_deg'")
 
 
+def _numbers(table: dict[str, Any], key: str, path: Path) -> np.ndarray:
+    """The numbers under a key; JSON's null becomes NaN."""
+    try:
+        value = np.asarray(table[key])
+        value = np.asarray(value, float) if value.dtype == object else value
+    except (TypeError, ValueError):
+        value = np.array("irregular")
+    if value.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {key} must hold numbers in a regular array")
+    return value
+
+
 def _people(table: dict[str, Any], camera: Camera, path: Path) -> People:
-    values = {key: np.asarray(value) for key, value in table.items() if key in PEOPLE_KEYS - {"body", "masks"}}
-    for key, value in values.items():
-        if value.dtype.kind not in "fiu":
-            raise InputError(f"{path}: {key} must hold numbers, got {value.dtype}")
+    values: dict[str, Any] = {
+        key: _numbers(table, key, path) for key in table if key in PEOPLE_KEYS - {"body", "masks"}
+    }
     if "masks" in table:
         masks = np.asarray(table["masks"])
         if masks.ndim != 3 or masks.shape[1:] != (camera.height, camera.width):
-            raise InputError(f"{path}: masks must have shape (people, {camera.height}, {camera.width}), got {masks.shape}")
-        values["masks"] = Masks.from_dense(masks.astype(bool))  # type: ignore[assignment]
+            raise InputError(
+                f"{path}: masks must have shape (people, {camera.height}, {camera.width}), got {masks.shape}"
+            )
+        values["masks"] = Masks.from_dense(masks.astype(bool))
     name = str(table.get("body", "rigid"))
     if name == "rigid":
         return _rigid(values, path)
@@ -105,7 +124,8 @@ def _people(table: dict[str, Any], camera: Camera, path: Path) -> People:
     if stature is not None and not np.allclose(stature, own, atol=0.03):
         worst = int(np.abs(stature - own).argmax())
         raise InputError(
-            f"{path}: stature_m of person {worst} is {stature[worst]:.3f} m but the shape makes {own[worst]:.3f} m; leave it out"
+            f"{path}: stature_m of person {worst} is {stature[worst]:.3f} m but the shape makes {own[worst]:.3f} m; "
+            "leave it out"
         )
     return People(**{**vars(people), "stature_m": own})
 

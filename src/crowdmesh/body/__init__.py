@@ -87,8 +87,8 @@ def pose_people(people: People, body: BodyModel | None = None) -> People:
         raise InputError(f"people of body {people.body!r} have no pose and shape to build vertices from")
     if people.pose.shape[1] != len(body.joint_names) or people.shape.shape[1] != len(body.shape_params):
         raise InputError(
-            f"body {body.name!r} needs pose ({len(body.joint_names)}, 3) and shape ({len(body.shape_params)},) per person, "
-            f"got {people.pose.shape[1:]} and {people.shape.shape[1:]}"
+            f"body {body.name!r} needs pose ({len(body.joint_names)}, 3) and shape ({len(body.shape_params)},) "
+            f"per person, got {people.pose.shape[1:]} and {people.shape.shape[1:]}"
         )
     rotations = roma.rotvec_to_rotmat(torch.from_numpy(people.pose).float())
     output = body(torch.from_numpy(people.shape).float(), rotations, torch.from_numpy(people.translation_m).float())

@@ -84,12 +84,24 @@ def read_smpl_arrays(path: Path) -> dict[str, np.ndarray]:
                 raw = _ArrayUnpickler(file, encoding="latin1").load()
         regressor = raw["J_regressor"]
         regressor = regressor.toarray() if hasattr(regressor, "toarray") else regressor
-        arrays = {name: np.asarray(raw[name], np.float64) for name in ("v_template", "shapedirs", "posedirs", "weights")}
+        arrays = {
+            name: np.asarray(raw[name], np.float64) for name in ("v_template", "shapedirs", "posedirs", "weights")
+        }
         parents = np.asarray(raw["kintree_table"])[0].astype(np.int64)
         parents[0] = -1
         arrays["J_regressor"] = np.asarray(regressor, np.float64)
         arrays["parents"], arrays["faces"] = parents, np.asarray(raw["f"]).astype(np.int64)
-    except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise FormatError(f"{path} is not a readable SMPL model file: {what}") from error
     vertices, joints = len(arrays["v_template"]), len(arrays["parents"])

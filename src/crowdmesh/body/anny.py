@@ -75,14 +75,18 @@ class Anny(SkinnedBody):
         self._constant("projection", data["proj"])
         self._constant("offset", data["off"])
         mask = data["mask"]
-        padded = [np.pad(np.flatnonzero(m), (0, mask.sum(1).max() - m.sum()), constant_values=mask.shape[1]) for m in mask]
+        padded = [
+            np.pad(np.flatnonzero(m), (0, mask.sum(1).max() - m.sum()), constant_values=mask.shape[1]) for m in mask
+        ]
         self.register_buffer("factors", torch.from_numpy(np.array(padded)), persistent=False)
         self.points = _named_points(data, self.joint_names)
 
     def _constant(self, name: str, value: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)), persistent=False)
 
-    def default_shape(self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5) -> Float[Tensor, "n 6"]:
+    def default_shape(
+        self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5
+    ) -> Float[Tensor, "n 6"]:
         """Average build and the median stature for an age in years and a probability of being male."""
         age, male = (np.broadcast_to(np.asarray(v, float), n) for v in (age_years, male_probability))
         shape = torch.tensor([[p.default for p in SHAPE_PARAMS]], dtype=self.template.dtype).repeat(n, 1)

@@ -58,7 +58,9 @@ class BodyModel(Protocol):
         """Number of vertices V."""
         ...
 
-    def default_shape(self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5) -> Float[Tensor, "n S"]:
+    def default_shape(
+        self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5
+    ) -> Float[Tensor, "n S"]:
         """Shapes of average build and of the median stature for an age (years) and a probability of being male."""
         ...
 

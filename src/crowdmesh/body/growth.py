@@ -47,8 +47,13 @@ def lms(age_years: Float[np.ndarray, "*n"], male: bool) -> tuple[np.ndarray, np.
     return skew, median / 100.0, variation
 
 
-def stature_at(z_score: Float[np.ndarray, "..."], age_years: Float[np.ndarray, "..."], male: bool) -> Float[np.ndarray, "..."]:
-    """Stature in metres at a z-score (the two broadcast): the LMS law M (1 + L S z)^(1/L) below 20 years, the adult Gaussian from there."""
+def stature_at(
+    z_score: Float[np.ndarray, "..."], age_years: Float[np.ndarray, "..."], male: bool
+) -> Float[np.ndarray, "..."]:
+    """Stature in metres at a z-score (z-score and age broadcast).
+
+    The LMS law M (1 + L S z)^(1/L) below 20 years, the adult Gaussian from there.
+    """
     z_score, age_years = np.broadcast_arrays(np.asarray(z_score, float), np.asarray(age_years, float))
     skew, median, variation = lms(age_years, male)
     # (1 + L S z)^(1/L) = exp(log1p(L S z) / L), with its limit exp(S z) at L = 0; the base is kept positive.
@@ -59,7 +64,9 @@ def stature_at(z_score: Float[np.ndarray, "..."], age_years: Float[np.ndarray, "
     return np.where(age_years < ADULT_AGE_YEARS, child, mean + std * z_score)
 
 
-def stature_moments(age_years: Float[np.ndarray, "*n"], male: bool) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
+def stature_moments(
+    age_years: Float[np.ndarray, "*n"], male: bool
+) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
     """Mean and standard deviation of stature (metres) at exactly this age: the LMS law integrated by quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE_NODES)
     weights = weights / weights.sum()
@@ -68,7 +75,9 @@ def stature_moments(age_years: Float[np.ndarray, "*n"], male: bool) -> tuple[Flo
     return mean, np.sqrt(((statures - mean[..., None]) ** 2) @ weights)
 
 
-def median_stature(age_years: Float[np.ndarray, " n"], male_probability: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def median_stature(
+    age_years: Float[np.ndarray, " n"], male_probability: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
     """Median stature (metres) at an age, averaged over an uncertain sex."""
     zero = np.zeros_like(np.asarray(age_years, float))
     man, woman = stature_at(zero, age_years, True), stature_at(zero, age_years, False)

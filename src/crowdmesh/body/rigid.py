@@ -37,7 +37,9 @@ class RigidBody:
         """No shape to change: see :func:`crowdmesh.dto.reshape`, which scales the vertices themselves."""
         raise _no_parameters("reshaped")
 
-    def default_shape(self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5) -> Tensor:
+    def default_shape(
+        self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5
+    ) -> Tensor:
         """An empty shape (n, 0)."""
         return torch.zeros(n, 0)
 
@@ -59,4 +61,6 @@ class RigidBody:
 
 
 def _no_parameters(what: str) -> InputError:
-    return InputError(f"body 'rigid' cannot be {what}: it is made of vertices alone; use 'anny' or 'smpl' with parameters")
+    return InputError(
+        f"body 'rigid' cannot be {what}: it is made of vertices alone; use 'anny' or 'smpl' with parameters"
+    )

@@ -82,7 +82,9 @@ class SMPL(SkinnedBody):
         """Whether an infant template was given, so that children can be reached."""
         return len(self.shape_params) > NUM_BETAS
 
-    def default_shape(self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5) -> Tensor:
+    def default_shape(
+        self, n: int, age_years: float | np.ndarray = 30.0, male_probability: float | np.ndarray = 0.5
+    ) -> Tensor:
         """The mean shape brought to the median stature: adults along the first beta, minors along the kid axis."""
         age, male = (np.broadcast_to(np.asarray(v, float), n) for v in (age_years, male_probability))
         shape = torch.zeros(n, len(self.shape_params), dtype=self.template.dtype, device=self.template.device)
@@ -181,9 +183,9 @@ def find_smpl(path: str | Path | None, folders: list[Path]) -> tuple[Path, Path 
             return model, kids[0] if kids else None
     looked = f" {os.pathsep} ".join(map(str, places))
     raise AssetError(
-        f"no SMPL model found at {looked}: register at https://smpl.is.tue.mpg.de, download 'SMPL for Python' 1.1.0 and "
-        "put its neutral .pkl (any name) there, with AGORA's smpl_kid_template.npy (https://agora.is.tue.mpg.de) beside it "
-        "for children; or use --body anny, which needs no registration"
+        f"no SMPL model found at {looked}: register at https://smpl.is.tue.mpg.de, download 'SMPL for Python' 1.1.0 "
+        "and put its neutral .pkl (any name) there, with AGORA's smpl_kid_template.npy (https://agora.is.tue.mpg.de) "
+        "beside it for children; or use --body anny, which needs no registration"
     )
 
 

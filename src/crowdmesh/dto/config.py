@@ -65,12 +65,18 @@ class DTOConfig:
     prior: PriorName = "paper"
     """``paper``: four age groups and hybrid adults; ``agnostic``: the same without sex (D'); ``lms``: exact age."""
     unknown_age_std_m: float = 0.24
-    """Spread of the prior of a person whose age nobody could tell. Paper section 7 assumes ages uniform over 80 years;
-    the mixture of its groups then has a standard deviation of 0.24 m about the adult mean."""
-    stature_range_m: tuple[float, float] = (0.40, 2.30)
-    """A corrected stature outside is implausible and leaves the person where they were (newborn to tallest adults)."""
+    """Spread of the prior of a person whose age is NaN: asked for, but nobody could tell. With the paper's uniform ages
+    over 80 years (section 7) the mixture of its groups has a standard deviation of 0.24 m about the adult mean."""
+    stature_range_m: tuple[float, float] = (0.40, 2.10)
+    """A corrected stature outside is implausible and leaves the person where they were: shorter than newborns, or a
+    giant (release: 2.1 m)."""
+    implausible_residual: float = 3.0
+    """What a person of implausible stature counts in the score at least (release: 3)."""
     accept_below: float = 1.5
     """Scenes whose mean standardised residual stays below are accepted (paper 3.2.4)."""
+    min_known_ages: float = 0.5
+    """Scenes in which a smaller share of the people has a known age are not accepted: their scale rests on guesses.
+    Counts only where ages were asked for (ours)."""
 
     def __post_init__(self) -> None:
         low, high = self.stature_range_m
@@ -89,14 +95,16 @@ def paper() -> DTOConfig:
         evidence="vertices", person_depth="pelvis", min_samples=1, iqr_factor=None, centre_rows=False, inlier_m=None
     )
     # All people count with their correlation, negative ones too; unknown ages do not occur in the paper.
-    return DTOConfig("paper", cues, ScaleConfig(expected_size=False, min_correlation=-1.0), unknown_age_std_m=0.1)
+    scale = ScaleConfig(expected_size=False, min_correlation=-1.0)
+    anything = (1e-6, 1e6)
+    return DTOConfig("paper", cues, scale, unknown_age_std_m=0.1, stature_range_m=anything, min_known_ages=0.0)
 
 
 def official() -> DTOConfig:
     """What the released code does, bugs included where they change numbers (``dto/released.py``)."""
     cues = CueConfig(min_image_fraction=1 / 400, min_visible_vertices=500 / 6890, lowest_rows=0.9)
     scale = ScaleConfig(high=1.0, spread="deviation", expected_size=False, min_correlation=0.5)
-    return DTOConfig("official", cues, scale, unknown_age_std_m=0.1, stature_range_m=(1e-6, 2.1))
+    return DTOConfig("official", cues, scale, unknown_age_std_m=0.1, min_known_ages=0.0)
 
 
 PRESETS = {"best": best, "paper": paper, "official": official}

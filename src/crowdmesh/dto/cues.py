@@ -124,8 +124,8 @@ def _check_aspect(depth: RelativeDepth, width: int, height: int) -> None:
     rows, columns = depth.size
     if abs(columns * height / (rows * width) - 1) > _ASPECT_TOLERANCE and abs(columns - rows * width / height) > 1:
         raise InputError(
-            f"the depth map is {columns}x{rows} but the image {width}x{height}: give the depth of the same, uncropped image "
-            "(any resolution, same aspect ratio)"
+            f"the depth map is {columns}x{rows} but the image {width}x{height}: give the depth of the same, uncropped "
+            "image (any resolution, same aspect ratio)"
         )
 
 
@@ -167,9 +167,7 @@ def _look_up(depth: RelativeDepth, v: np.ndarray, u: np.ndarray) -> np.ndarray:
     return depth.values[row, column].astype(float)
 
 
-def _summarise(
-    samples: _Samples, kind: DepthKind, count: int, height: int, fewest: float, config: CueConfig
-) -> Cues:
+def _summarise(samples: _Samples, kind: DepthKind, count: int, height: int, fewest: float, config: CueConfig) -> Cues:
     """Filter the samples and reduce them to one row of numbers per person."""
     taken = np.bincount(samples.person, minlength=count)
     usable = np.isfinite(samples.relative)
@@ -188,7 +186,11 @@ def _summarise(
     used = np.bincount(samples.person, minlength=count)
     relative, metres = (_group_mean(samples.person, v, count) for v in (samples.relative, samples.metres))
     variance = _group_mean(samples.person, (samples.relative - relative[samples.person]) ** 2, count)
-    status = np.where(valid == 0, PersonStatus.KEPT_NO_DEPTH, np.where((enough < fewest) | (used == 0), PersonStatus.KEPT_FEW_PIXELS, 0))
+    status = np.where(
+        valid == 0,
+        PersonStatus.KEPT_NO_DEPTH,
+        np.where((enough < fewest) | (used == 0), PersonStatus.KEPT_FEW_PIXELS, 0),
+    )
     lowest: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
     if config.lowest_rows is not None:
         low = samples.where(_in_lowest_rows(samples, count, config.lowest_rows))
@@ -196,7 +198,9 @@ def _summarise(
     return Cues(relative, metres, np.sqrt(variance), slope, correlation, used, taken - valid, status, *lowest)
 
 
-def _fit_slope(samples: _Samples, count: int, height: int, centre_rows: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fit_slope(
+    samples: _Samples, count: int, height: int, centre_rows: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per person: slope and correlation of metric on relative depth; per sample: deviation from that line (metres)."""
     group = samples.person * height + samples.row if centre_rows else samples.person
     groups = count * height if centre_rows else count

@@ -44,7 +44,7 @@ def scale_interval(cues: Cues, config: ScaleConfig, expected_ratio: Float[np.nda
 
 
 def mean_slope(slope: np.ndarray, correlation: np.ndarray, min_correlation: float) -> float | None:
-    """Mean of the people's slopes, weighted by those correlations that exceed ``min_correlation``; ``None``: no weight."""
+    """Mean slope, weighted by those correlations that exceed ``min_correlation``; ``None``: there is no weight."""
     weight = np.where(correlation > min_correlation, correlation, 0.0)
     total = weight.sum()
     # Correlations of both signs can cancel; a mean over next to no weight would be arbitrary.

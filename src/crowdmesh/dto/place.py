@@ -11,9 +11,9 @@ from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto.config import DTOConfig
 from crowdmesh.dto.cues import Cues, measure, person_depth
 from crowdmesh.dto.interval import ScaleInterval, scale_interval
-from crowdmesh.dto.released import reshape_official, solve_official
 from crowdmesh.dto.placement import Placement
 from crowdmesh.dto.priors import StaturePrior, stature_prior
+from crowdmesh.dto.released import reshape_official, solve_official
 from crowdmesh.dto.reshape import reshape
 from crowdmesh.dto.solution import Solution, unsolved
 from crowdmesh.dto.solve import DEGENERATE, solve
@@ -52,7 +52,8 @@ def place(
         people = scene.people
     if config.preset == "official" and depth.kind != "disparity":
         raise InputError(
-            f"preset 'official' works on raw Depth Anything V2 disparity only, not on {depth.kind}; use 'best' or 'paper'"
+            "preset 'official' works on raw Depth Anything V2 disparity only, "
+            f"not on {depth.kind}; use 'best' or 'paper'"
         )
     prior = stature_prior(
         config.prior,
@@ -94,6 +95,9 @@ def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config:
     low, high = config.stature_range_m
     status[usable & ((wanted < low) | (wanted > high))] = PersonStatus.KEPT_IMPLAUSIBLE_STATURE
     status[usable & (ratio * cues.depth_m < MIN_DEPTH_M)] = PersonStatus.KEPT_IMPLAUSIBLE_DEPTH
+    residual = np.abs(answer.standardised_residual)
+    implausible = status[usable] == PersonStatus.KEPT_IMPLAUSIBLE_STATURE
+    residual = np.where(implausible, np.maximum(residual, config.implausible_residual), residual)
     notes = []
     if answer.interval_swapped[0]:
         notes.append(f"the slope inside people is negative ({interval.slope:.3g}): the interval of scales was swapped")
@@ -106,7 +110,7 @@ def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config:
         depth_ratio=ratio,
         wanted_stature_m=wanted,
         stature_std_m=spread,
-        score=float(np.abs(answer.standardised_residual).mean()),
+        score=float(residual.mean()),
         scale=float(answer.scale[0]),
         shift=float(answer.shift[0]),
         active=int(answer.active[0]),
@@ -126,7 +130,18 @@ def _finish(
         reshaped = reshape_official(people, scene.camera, body, ratio, moved, prior.minor)
     else:
         reshaped = reshape(people, scene.camera, body, ratio, moved)
-    status = np.where(moved & reshaped.limited, PersonStatus.PLACED_STATURE_LIMITED, solution.status).astype(np.int64)
+    known = np.ones(len(people), bool) if people.age_years is None else ~np.isnan(people.age_years)
+    status = np.where(moved & ~known, PersonStatus.PLACED_AGE_UNKNOWN, solution.status)
+    status = np.where(moved & reshaped.limited, PersonStatus.PLACED_STATURE_LIMITED, status).astype(np.int64)
+    enough_known = bool(known.mean() >= config.min_known_ages) if len(people) else False
+    notes = (
+        solution.notes
+        if enough_known or len(people) == 0
+        else (
+            *solution.notes,
+            f"the age of {int((~known).sum())} of {len(people)} people is unknown: the scale rests on guesses",
+        )
+    )
     depth_m = cues.depth_m * ratio
     prior_spread = prior.std_m / prior.mean_m
     stature_std = np.where(moved, solution.stature_std_m, prior_spread * people.stature_m)
@@ -152,8 +167,8 @@ def _finish(
         excluded=cues.excluded,
         status=status,
         score=solution.score,
-        accepted=bool(solution.solved and solution.score < config.accept_below),
-        notes=solution.notes,
+        accepted=bool(solution.solved and enough_known and solution.score < config.accept_below),
+        notes=notes,
     )
     summary = {"preset": config.preset, "prior": config.prior, "scale": placement.scale, "shift": placement.shift}
     placed = replace(

@@ -34,7 +34,8 @@ class Placement:
         samples, excluded: (K,) depth samples used, and those without a usable value.
         status: (K,) :class:`PersonStatus`.
         score: mean absolute standardised residual over the people in the solution; infinite when nobody was placed.
-        accepted: the score stays below the threshold (1.5) and at least two people took part.
+        accepted: the score stays below the threshold (1.5), at least two people took part, and (``best``) the age of at
+            least half is known where ages were asked for.
         notes: what else a reader should know, one sentence each.
     """
 

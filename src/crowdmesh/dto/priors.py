@@ -69,8 +69,8 @@ def stature_prior(
 ) -> StaturePrior:
     """The prior by name; see :func:`paper_prior`, :func:`agnostic_prior` and :func:`lms_prior`.
 
-    A person of unknown age (NaN, or no ages at all) counts as an adult of undecided sex, the likeliest single guess,
-    with the wider spread ``unknown_age_std_m``.
+    Without ages (``None``) everybody is an adult. A person whose age was asked for but is unknown (NaN) also counts as
+    an adult, the likeliest single guess, but with the wider spread ``unknown_age_std_m``.
     """
     unknown = np.full(len(initial_stature_m), np.nan)
     age = unknown if age_years is None else age_years
@@ -81,6 +81,8 @@ def stature_prior(
         prior = lms_prior(initial_stature_m, age, male, unknown if age_std_years is None else age_std_years)
     else:
         prior = paper_prior(initial_stature_m, age, male)
+    if age_years is None:
+        return prior
     std = np.where(np.isnan(age), np.maximum(prior.std_m, unknown_age_std_m), prior.std_m)
     return StaturePrior(prior.mean_m, std, prior.group)
 
@@ -89,12 +91,16 @@ def age_group(age_years: Float[np.ndarray, " K"], male_probability: Float[np.nda
     """The :class:`AgeGroup` of each person; unknown ages (NaN) are adults, unknown sexes undecided."""
     minor = np.searchsorted(GROUP_END_YEARS, np.nan_to_num(age_years, nan=np.inf), side="right")
     male = np.nan_to_num(male_probability, nan=0.5)
-    adult = np.where(male < FEMALE_BELOW, AgeGroup.FEMALE, np.where(male >= MALE_FROM, AgeGroup.MALE, AgeGroup.UNDECIDED))
+    adult = np.where(
+        male < FEMALE_BELOW, AgeGroup.FEMALE, np.where(male >= MALE_FROM, AgeGroup.MALE, AgeGroup.UNDECIDED)
+    )
     return np.where(minor < len(GROUP_END_YEARS), minor, adult).astype(np.int64)
 
 
 def paper_prior(
-    initial_stature_m: Float[np.ndarray, " K"], age_years: Float[np.ndarray, " K"], male_probability: Float[np.ndarray, " K"]
+    initial_stature_m: Float[np.ndarray, " K"],
+    age_years: Float[np.ndarray, " K"],
+    male_probability: Float[np.ndarray, " K"],
 ) -> StaturePrior:
     """Paper section 6.4: a Gaussian per group of minors; adults halfway between first guess and demographic mean."""
     group = age_group(age_years, male_probability)

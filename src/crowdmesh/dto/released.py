@@ -41,9 +41,9 @@ SKIPPED_RESIDUAL = 3.0
 MAX_ROUNDS = 10
 
 _OPENPOSE24 = (
-    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "pelvis",
-    "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear",
-    "left_ear", "left_toe", "left_small_toe", "left_heel", "right_toe", "right_small_toe",
+    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+    "pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
+    "left_eye", "right_ear", "left_ear", "left_toe", "left_small_toe", "left_heel", "right_toe", "right_small_toe",
 )  # fmt: skip
 
 
@@ -177,9 +177,13 @@ def solve_official(
 
 @torch.no_grad()
 def reshape_official(
-    people: People, camera: Camera, body: BodyModel, depth_ratio: Float[np.ndarray, " K"], moved: Bool[np.ndarray, " K"],
+    people: People,
+    camera: Camera,
+    body: BodyModel,
+    depth_ratio: Float[np.ndarray, " K"],
+    moved: Bool[np.ndarray, " K"],
     minor: Bool[np.ndarray, " K"],
-) -> Reshaped:  # fmt: skip
+) -> Reshaped:
     """The released move: the translation scales as a whole and one beta takes one linear step.
 
     Only a step along the kid axis is followed by a shift of x and y (mean over 24 OpenPose joints). For bodies other

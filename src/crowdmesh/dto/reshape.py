@@ -95,7 +95,9 @@ def resolve_translation(
     used = np.where((inside.sum(1) >= 3)[:, None], inside, in_front)[..., None]
     # Minimise sum ((X + t) / z - wanted)^2: per axis a weighted mean with weights 1 / z.
     inverse = used / safe_z[..., None]
-    sideways = (inverse * (wanted - joints[..., :2] / safe_z[..., None])).sum(1) / np.maximum((inverse**2).sum(1), 1e-12)
+    sideways = (inverse * (wanted - joints[..., :2] / safe_z[..., None])).sum(1) / np.maximum(
+        (inverse**2).sum(1), 1e-12
+    )
     error = (joints[..., :2] + sideways[:, None]) / safe_z[..., None] - wanted
     squared = ((error * (camera.fx, camera.fy)) ** 2 * used).sum((1, 2)) / np.maximum(used.sum((1, 2)), 1)
     return np.concatenate((sideways, depth[:, None]), 1), np.sqrt(squared)

@@ -36,5 +36,15 @@ def unsolved(status: Int[np.ndarray, " K"], stature_m: Float[np.ndarray, " K"], 
     count = len(stature_m)
     note = "fewer than two people have depth evidence: everybody keeps their place"
     return Solution(
-        status, np.ones(count), stature_m.copy(), np.zeros(count), np.inf, 0.0, 0.0, DEGENERATE, interval, False, (note,)
+        status,
+        np.ones(count),
+        stature_m.copy(),
+        np.zeros(count),
+        np.inf,
+        0.0,
+        0.0,
+        DEGENERATE,
+        interval,
+        False,
+        (note,),
     )

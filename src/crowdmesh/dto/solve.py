@@ -185,7 +185,10 @@ def _checked_people(names: tuple[str, ...], inputs: tuple[np.ndarray, ...]) -> F
     arrays = [np.asarray(value, np.float64) for value in inputs]
     shape = arrays[0].shape
     if len(shape) != 1 or any(a.shape != shape for a in arrays):
-        raise InputError(f"solve needs five (N,) arrays, got {', '.join(f'{n} {a.shape}' for n, a in zip(names, arrays, strict=True))}")
+        raise InputError(
+            "solve needs five (N,) arrays, got "
+            + ", ".join(f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True))
+        )
     for name, array in zip(names, arrays, strict=True):
         if name == "relative_depth":
             good, wanted = np.isfinite(array), "finite"
@@ -200,17 +203,23 @@ def _checked_people(names: tuple[str, ...], inputs: tuple[np.ndarray, ...]) -> F
 def _checked_scene(scene: np.ndarray, count: int) -> np.ndarray:
     scene = np.asarray(scene)
     if scene.shape != (count,) or scene.dtype.kind not in "iu" or (count and scene.min() < 0):
-        raise InputError(f"scene must be {count} non-negative integers, one per person, got {scene.dtype} {scene.shape}")
+        raise InputError(
+            f"scene must be {count} non-negative integers, one per person, got {scene.dtype} {scene.shape}"
+        )
     return scene
 
 
-def _checked_bounds(bounds: tuple[float | np.ndarray, float | np.ndarray], least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked_bounds(
+    bounds: tuple[float | np.ndarray, float | np.ndarray], least: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     low, high = (np.asarray(b, np.float64) for b in bounds)
     if np.isnan(low).any() or np.isnan(high).any() or np.any(np.isposinf(low)) or np.any(np.isneginf(high)):
         raise InputError("scale bounds must be numbers with lo < inf and hi > -inf")
     scenes = max(low.size if low.ndim else 0, high.size if high.ndim else 0) or least
     if scenes < least or any(b.ndim > 1 or (b.ndim == 1 and b.size != scenes) for b in (low, high)):
-        raise InputError(f"scale bounds must be scalars or one per scene ({least} scenes), got {low.shape} and {high.shape}")
+        raise InputError(
+            f"scale bounds must be scalars or one per scene ({least} scenes), got {low.shape} and {high.shape}"
+        )
     low, high = np.broadcast_to(low, scenes), np.broadcast_to(high, scenes)
     swapped = low > high
     return np.where(swapped, high, low), np.where(swapped, low, high), swapped

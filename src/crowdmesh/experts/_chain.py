@@ -1,4 +1,4 @@
-"""Anny as an articulated chain: which bones may turn about which axes and how far, and where the landmarks sit.
+"""Anny as an articulated chain that carries the landmarks: its pose, and how fast each turn moves each landmark.
 
 All the freedom of a person is a list of *degrees of freedom*: turning bone ``bone[d]`` about the axis ``axis[d]``, which
 is fixed in the bone itself. A ball joint has three, a hinge (elbow, knee, the twist of the forearm) one. Every other
@@ -7,9 +7,8 @@ bone of the skeleton stays at rest relative to its parent.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import roma
 import torch
@@ -18,76 +17,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from crowdmesh.body import Anny
-
-_FREE = math.inf
-
-# bone: (axis, relaxed, spread, low, high) of each degree of freedom, in degrees from the rest pose (an A-pose with the
-# elbows bent by 41 degrees). x, y, z: the axes of the body at rest (x to its left, front -y, z up); along, bend, side:
-# those of a limb (see _limb_axes). Bones of the right side mirror those of the left. ``spread`` is the standard deviation
-# of a Gaussian around ``relaxed``; low and high are soft limits. The ranges are rounded from the usual tables of joint
-# motion (AAOS), the spreads from how people stand and sit in photographs: a regulariser, not a measurement.
-_FREEDOM: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
-    "root": (("x", 0, _FREE, -_FREE, _FREE), ("y", 0, _FREE, -_FREE, _FREE), ("z", 0, _FREE, -_FREE, _FREE)),
-    "spine04": (("x", 2, 12, -15, 35), ("y", 0, 8, -20, 20), ("z", 0, 8, -20, 20)),
-    "spine02": (("x", 2, 12, -15, 35), ("y", 0, 8, -20, 20), ("z", 0, 8, -20, 20)),
-    "neck01": (("x", 0, 12, -30, 30), ("y", 0, 10, -25, 25), ("z", 0, 15, -40, 40)),
-    "head": (("x", 0, 12, -30, 30), ("y", 0, 10, -20, 20), ("z", 0, 15, -40, 40)),
-    "clavicle.L": (("x", 0, 5, -12, 12), ("y", 0, 7, -25, 15), ("z", 0, 7, -20, 20)),
-    "upperarm01.L": (("along", 0, 35, -80, 80), ("bend", 0, 50, -60, 150), ("side", 27, 50, -140, 90)),
-    "lowerarm01.L": (("bend", -10, 45, -41, 105),),
-    "lowerarm02.L": (("along", 0, 35, -80, 80),),
-    "wrist.L": (("along", 0, 4, -10, 10), ("bend", 0, 20, -60, 60), ("side", 0, 12, -30, 30)),
-    "upperleg01.L": (("along", 0, 20, -70, 45), ("bend", -10, 50, -130, 25), ("side", 0, 25, -35, 70)),
-    "lowerleg01.L": (("bend", 8, 55, -8, 145),),
-    "foot.L": (("x", 0, 20, -30, 55), ("y", 0, 8, -20, 20), ("z", 0, 10, -25, 25)),
-}
-
-# The joints of a limb: its root, its hinge and its end; and which bones have the axes of its upper and lower part.
-_LIMBS = {"arm": ("upperarm01.L", "lowerarm01.L", "wrist.L"), "leg": ("upperleg01.L", "lowerleg01.L", "foot.L")}
-_UPPER_PART = {"arm": ("upperarm01.L", "lowerarm01.L"), "leg": ("upperleg01.L", "lowerleg01.L")}
-_LOWER_PART = {"arm": ("lowerarm02.L", "wrist.L"), "leg": ()}
-
-# landmark: (bone, place in the bone, trust in its image position); places in metres from the joint at rest, in body axes.
-# Where BlazePose sees a landmark of Anny, by least squares over 360 shaded renderings of Anny in random poses: hips and
-# shoulders lie further in, the ankle 3.5 cm higher than the joint of the foot, the ears before the ears. Its thigh joint is
-# upperleg01 (upperleg02 lies 9 cm down the thigh). Those of one head, hand or foot err together, hence their lower trust.
-_LANDMARKS: dict[int, tuple[str, tuple[float, float, float], float]] = {
-    0: ("head", (0.0, -0.095, 0.010), 0.4),
-    2: ("head", (0.022, -0.075, 0.040), 0.4),
-    5: ("head", (-0.022, -0.075, 0.040), 0.4),
-    7: ("head", (0.045, -0.030, 0.025), 0.4),
-    11: ("upperarm01.L", (-0.023, -0.005, 0.010), 1.0),
-    13: ("lowerarm01.L", (-0.015, -0.010, 0.018), 1.0),
-    15: ("wrist.L", (-0.005, -0.010, 0.0), 1.0),
-    17: ("wrist.L", (0.030, -0.055, -0.045), 0.3),
-    19: ("wrist.L", (0.015, -0.070, -0.045), 0.3),
-    21: ("wrist.L", (0.0, -0.055, -0.033), 0.3),
-    23: ("upperleg01.L", (-0.020, -0.025, 0.005), 1.0),
-    25: ("lowerleg01.L", (0.0, 0.0, -0.005), 1.0),
-    27: ("foot.L", (0.0, -0.005, 0.035), 1.0),
-    29: ("foot.L", (-0.005, 0.022, -0.020), 0.3),
-    31: ("foot.L", (0.005, -0.155, -0.053), 0.3),
-}
-_LAST_OF_THE_MIDDLE = 6  # beyond, odd landmarks are on the left, each followed by its twin on the right
-
-# Directions in which the metric landmarks tell the third dimension: from, to (means of landmarks), expected error of the
-# unit vector across and along the line of sight, and its mean error along it; from the same renderings. First those of
-# the trunk, then the upper and the lower part of each limb in the order of Chain.limbs. The last two are no observations
-# but the expectation that people are upright: shoulders above hips, ankles below.
-_DIRECTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...], float, float, float], ...] = (
-    ((24,), (23,), 0.12, 0.17, 0.0), ((12,), (11,), 0.10, 0.13, 0.0),
-    ((23,), (11,), 0.07, 0.20, 0.0), ((24,), (12,), 0.07, 0.20, 0.0),
-    ((11,), (13,), 0.10, 0.33, 0.0), ((12,), (14,), 0.10, 0.33, 0.0),
-    ((23,), (25,), 0.08, 0.28, 0.0), ((24,), (26,), 0.08, 0.28, 0.0),
-    ((13,), (15,), 0.10, 0.33, 0.0), ((14,), (16,), 0.10, 0.33, 0.0),
-    ((25,), (27,), 0.08, 0.30, 0.15), ((26,), (28,), 0.08, 0.30, 0.15),
-    ((11, 12), (7, 8), 0.10, 0.17, 0.0), ((8,), (7,), 0.15, 0.15, 0.0), ((7, 8), (0,), 0.2, 0.2, 0.0),
-    ((15,), (17, 19), 0.2, 0.4, -0.24), ((16,), (18, 20), 0.2, 0.4, -0.24),
-    ((17,), (19,), 0.4, 0.4, -0.25), ((18,), (20,), 0.4, 0.4, -0.25),
-    ((29,), (31,), 0.3, 0.4, -0.17), ((30,), (32,), 0.3, 0.4, -0.17),
-    ((23, 24), (11, 12), 0.2, 0.2, 0.0), ((27, 28), (23, 24), 0.5, 0.5, 0.0),
-)  # fmt: skip
-TRUNK, UPPER_LIMBS, LOWER_LIMBS, UPRIGHT = slice(0, 4), slice(4, 8), slice(8, 12), slice(-2, None)
+from crowdmesh.experts._anny_tables import (
+    DIRECTIONS,
+    FREEDOM,
+    LANDMARKS,
+    LAST_OF_THE_MIDDLE,
+    LIMBS,
+    LOWER_PART,
+    UPPER_PART,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +51,7 @@ class Chain:
         shape: (1, S) its shape.
         rest_joints: (J, 3) joints at rest, metres, model frame.
         bone, axis: (D,), (D, 3) what turns and about what; the first three turn the whole body.
-        relaxed, spread, low, high: (D,) radians, see the table in this module.
+        relaxed, spread, low, high: (D,) radians, see FREEDOM in _anny_tables.
         landmarks: (P,) which of the 33 landmarks are used.
         point_bone, point_offset: (P,), (P, 3) the bone a landmark is fixed to, and where from its joint at rest.
         moves: (P, D) whether a degree of freedom moves a landmark.
@@ -169,9 +107,18 @@ class Chain:
         steps.index_add_(1, self.bone, angles[..., None] * self.axis)
         return rotations @ roma.rotvec_to_rotmat(steps)
 
-    def rest_rotations(self, count: int) -> Float[Tensor, "K J 3 3"]:
-        """Rotations of ``count`` bodies at rest."""
-        return torch.eye(3, dtype=self.axis.dtype).repeat(count, len(self.rest_joints), 1, 1)
+    def relaxed_rotations(self) -> Float[Tensor, "1 J 3 3"]:
+        """The relaxed pose, with the trunk as at rest."""
+        rest = torch.eye(3, dtype=self.axis.dtype).repeat(1, len(self.rest_joints), 1, 1)
+        return self.turned(rest, self.relaxed[None])
+
+    @cached_property
+    def relaxed_extent(self) -> Float[Tensor, "2 3"]:
+        """Least and greatest coordinates, in metres, of the relaxed body that faces the camera."""
+        rotations = self.relaxed_rotations()
+        rotations[:, 0] = torch.from_numpy(self.body.facing_camera)
+        surface = self.body(self.shape, rotations.float(), self.shape.new_zeros(1, 3)).vertices
+        return torch.cat((surface.amin(1), surface.amax(1))).double()
 
 
 @cache
@@ -185,7 +132,7 @@ def adult_chain(body: Anny) -> Chain:
     relaxed, spread, low, high = torch.deg2rad(torch.tensor(angles, dtype=torch.float64)).T
     landmarks = _landmarks_of_both_sides()
     fixed_to = torch.tensor([index[name] for name, _, _ in landmarks.values()])
-    limbs = [[index[_sided(name, side)] for name in limb] for limb in _LIMBS.values() for side in "LR"]
+    limbs = [[index[_sided(name, side)] for name in limb] for limb in LIMBS.values() for side in "LR"]
     return Chain(
         body=body,
         shape=shape,
@@ -202,8 +149,10 @@ def adult_chain(body: Anny) -> Chain:
         moves=_turned_by(body.parents)[fixed_to][:, bone],
         trust=torch.tensor([trust for _, _, trust in landmarks.values()], dtype=torch.float64),
         directions=_differences(list(landmarks)),
-        direction_error=torch.tensor([(across, across, along) for _, _, across, along, _ in _DIRECTIONS], dtype=torch.float64),
-        direction_bias=torch.tensor([(0, 0, bias) for *_, bias in _DIRECTIONS], dtype=torch.float64),
+        direction_error=torch.tensor(
+            [(across, across, along) for _, _, across, along, _ in DIRECTIONS], dtype=torch.float64
+        ),
+        direction_bias=torch.tensor([(0, 0, bias) for *_, bias in DIRECTIONS], dtype=torch.float64),
         limbs=torch.tensor(limbs),
         hinge=torch.tensor([bones.index(middle) for _, middle, _ in limbs]),
     )
@@ -218,13 +167,17 @@ def _freedom(joints: Tensor, index: dict[str, int]) -> list[tuple[int, Tensor, t
     """Bone, axis and angles of every degree of freedom of both sides."""
     limb_axes = _limb_axes(joints, index)
     body_axes = dict(zip("xyz", torch.eye(3, dtype=joints.dtype), strict=True))
-    mirror = torch.tensor([1.0, -1.0, -1.0], dtype=joints.dtype)  # of an axis of rotation, across the middle of the body
+    mirror = torch.tensor(
+        [1.0, -1.0, -1.0], dtype=joints.dtype
+    )  # of an axis of rotation, across the middle of the body
     freedom = []
-    for name, turns in _FREEDOM.items():
+    for name, turns in FREEDOM.items():
         axes = body_axes | limb_axes.get(name, {})
         for side in "LR" if name.endswith(".L") else "L":
             for axis, *angles in turns:
-                freedom.append((index[_sided(name, side)], axes[axis] * mirror if side == "R" else axes[axis], tuple(angles)))
+                freedom.append(
+                    (index[_sided(name, side)], axes[axis] * mirror if side == "R" else axes[axis], tuple(angles))
+                )
     return freedom
 
 
@@ -234,11 +187,11 @@ def _limb_axes(joints: Tensor, index: dict[str, int]) -> dict[str, dict[str, Ten
     The elbow bends in the plane of the arm at rest; the legs are nearly straight, so their knees bend about x.
     """
     result = {}
-    for limb, bones in _LIMBS.items():
+    for limb, bones in LIMBS.items():
         start, middle, end = joints[[index[bone] for bone in bones]]
         upper, lower = F.normalize(middle - start, dim=0), F.normalize(end - middle, dim=0)
         hinge = torch.linalg.cross(upper, lower) if limb == "arm" else torch.eye(3, dtype=joints.dtype)[0]
-        for along, names in ((upper, _UPPER_PART[limb]), (lower, _LOWER_PART[limb])):
+        for along, names in ((upper, UPPER_PART[limb]), (lower, LOWER_PART[limb])):
             bend = F.normalize(hinge - (hinge @ along) * along, dim=0)
             axes = {"along": along, "bend": bend, "side": torch.linalg.cross(along, bend)}
             result |= {name: axes for name in names}
@@ -246,9 +199,9 @@ def _limb_axes(joints: Tensor, index: dict[str, int]) -> dict[str, dict[str, Ten
 
 
 def _landmarks_of_both_sides() -> dict[int, tuple[str, tuple[float, float, float], float]]:
-    result = dict(_LANDMARKS)
-    for landmark, (bone, (x, y, z), trust) in _LANDMARKS.items():
-        if landmark > _LAST_OF_THE_MIDDLE:
+    result = dict(LANDMARKS)
+    for landmark, (bone, (x, y, z), trust) in LANDMARKS.items():
+        if landmark > LAST_OF_THE_MIDDLE:
             result[landmark + 1] = (_sided(bone, "R"), (-x, y, z), trust)
     return dict(sorted(result.items()))
 
@@ -263,8 +216,8 @@ def _turned_by(parents: tuple[int, ...]) -> Bool[Tensor, "J J"]:
 
 
 def _differences(landmarks: list[int]) -> Float[Tensor, "E P"]:
-    rows = torch.zeros(len(_DIRECTIONS), len(landmarks), dtype=torch.float64)
-    for row, (start, end, *_) in zip(rows, _DIRECTIONS, strict=True):
+    rows = torch.zeros(len(DIRECTIONS), len(landmarks), dtype=torch.float64)
+    for row, (start, end, *_) in zip(rows, DIRECTIONS, strict=True):
         for sign, group in ((-1.0, start), (1.0, end)):
             for landmark in group:
                 row[landmarks.index(landmark)] += sign / len(group)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from crowdmesh.body import Anny
 from crowdmesh.camera import Camera
-from crowdmesh.experts._chain import LOWER_LIMBS, TRUNK, UPPER_LIMBS, UPRIGHT, Chain
+from crowdmesh.experts._anny_tables import LOWER_LIMBS, TRUNK, UPPER_LIMBS, UPRIGHT
+from crowdmesh.experts._chain import Chain
 from crowdmesh.experts.base import BodyLandmarks
 
 VISIBLE = 0.5
@@ -23,9 +23,10 @@ ENOUGH_LANDMARKS = 4
 """With fewer visible landmarks a person is only placed into the box, in a relaxed pose facing the camera."""
 
 # Directions of hidden landmarks are guesses of a network that has seen many people: better than nothing.
-_TRUST_IN_HIDDEN = 0.15
+_TRUST_IN_HIDDEN = 0.05
+_NEUTRAL = 0.05  # weight of the neutral rotation where the directions leave a turn open
+_TIE = 1e-6  # weight of the box where the rays leave the place open
 _NEAREST_M, _FARTHEST_M = 0.3, 200.0
-_NEUTRAL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ def _looking_at(rays: Float[Tensor, "K 2"]) -> Float[Tensor, "K 3 3"]:
 def first_guess(chain: Chain, evidence: Evidence) -> tuple[Float[Tensor, "K J 3 3"], Float[Tensor, "K 3"]]:
     """Rotations relative to the parent and translation: trunk and limbs along the observed directions, then the place."""
     count = len(evidence.rays)
-    relaxed = chain.turned(chain.rest_rotations(1), chain.relaxed[None])
+    relaxed = chain.relaxed_rotations()
     rotations = relaxed.repeat(count, 1, 1, 1)
     rest = F.normalize(chain.directions @ chain.rest_points, dim=-1)
     observed = evidence.directions @ evidence.straight.mT
@@ -117,7 +118,8 @@ def first_guess(chain: Chain, evidence: Evidence) -> tuple[Float[Tensor, "K J 3 
     pairs = upper[..., None] * rest[UPPER_LIMBS][:, None] + lower[..., None] * bent[..., None, :]
     rotations[:, chain.limbs[:, 0]] = roma.special_procrustes(pairs + _NEUTRAL * torch.eye(3, dtype=rest.dtype))
     rotations[:, chain.limbs[:, 1]] = hinge
-    return rotations, _place(chain.pose(rotations, torch.zeros(count, 3, dtype=rest.dtype)).points, evidence)
+    points = chain.pose(rotations, torch.zeros(count, 3, dtype=rest.dtype)).points
+    return rotations, _place(points, evidence, _into_box(chain.relaxed_extent, evidence.boxes))
 
 
 def _angle(a: Tensor, b: Tensor) -> Tensor:
@@ -128,25 +130,31 @@ def _signed_angle(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
     return torch.atan2((torch.linalg.cross(a, b) * axis).sum(-1), (a * b).sum(-1))
 
 
-def _place(points: Float[Tensor, "K P 3"], evidence: Evidence) -> Float[Tensor, "K 3"]:
-    """Translation with which the points project best onto their rays: linear least squares in x - z * ray = 0."""
-    box = _into_box(points, evidence.boxes)
+def _place(points: Float[Tensor, "K P 3"], evidence: Evidence, fallback: Float[Tensor, "K 3"]) -> Float[Tensor, "K 3"]:
+    """Translation with which the points project best onto their rays: linear least squares in x - z * ray = 0.
+
+    ``fallback`` decides what the rays leave open, and everything where their answer is not in front of the camera.
+    """
     one = torch.ones_like(evidence.weights)
     zero = torch.zeros_like(one)
     x, y = evidence.rays.unbind(-1)
     rows = torch.stack((torch.stack((one, zero, -x), -1), torch.stack((zero, one, -y), -1)), 2).flatten(1, 2)
     missing = (evidence.rays * points[..., 2:] - points[..., :2]).flatten(1)
     weighted = rows.mT * evidence.weights.repeat_interleave(2, 1)[:, None]
-    normal = weighted @ rows + 1e-6 * torch.eye(3, dtype=points.dtype)
-    translation = torch.linalg.solve(normal, weighted @ missing[..., None] + 1e-6 * box[..., None])[..., 0]
-    sane = (translation[:, 2] > _NEAREST_M) & (translation[:, 2] < _FARTHEST_M) & (evidence.weights.sum(1) > 0)
-    return torch.where(sane[:, None], translation, box)
+    tie = _TIE * torch.eye(3, dtype=points.dtype)
+    aim = weighted @ missing[..., None] + _TIE * fallback[..., None]
+    translation = torch.linalg.solve(weighted @ rows + tie, aim)[..., 0]
+    sane = (translation[:, 2] > _NEAREST_M) & (translation[:, 2] < _FARTHEST_M)
+    return torch.where(sane[:, None], translation, fallback)
 
 
-def _into_box(points: Float[Tensor, "K P 3"], boxes: Float[Tensor, "K 4"]) -> Float[Tensor, "K 3"]:
-    """Translation that makes the points fill the box in width or height, whichever is tighter, around its middle."""
-    low, high = points.amin(1), points.amax(1)
+def _into_box(extent: Float[Tensor, "2 3"], boxes: Float[Tensor, "K 4"]) -> Float[Tensor, "K 3"]:
+    """Translation with which a body of this extent (least and greatest coordinates) fills the box around its middle.
+
+    It fills the width or the height, whichever needs the greater distance.
+    """
+    low, high = extent
     size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-4)
-    depth = ((high - low)[:, :2] / size).amax(1).clamp(_NEAREST_M, _FARTHEST_M)
+    depth = ((high - low)[:2] / size).amax(1).clamp(_NEAREST_M, _FARTHEST_M)
     middle = (boxes[:, 2:] + boxes[:, :2]) / 2 * depth[:, None]
     return torch.cat((middle, depth[:, None]), 1) - (low + high) / 2

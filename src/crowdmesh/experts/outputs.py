@@ -17,7 +17,8 @@ from crowdmesh.scene import Scene
 from crowdmesh.visual import comparison_picture, save_glb, save_png
 
 SUFFIXES = (".scene.npz", ".png", ".glb", ".json")
-"""Endings of the files written per image; the JSON table comes last and marks the set as finished."""
+"""Endings of the files written per image. The JSON table comes last and marks the set as finished; there is no GLB of
+an image without people."""
 
 
 def output_paths(folder: Path, stem: str) -> tuple[Path, ...]:
@@ -27,22 +28,26 @@ def output_paths(folder: Path, stem: str) -> tuple[Path, ...]:
 
 def finished(folder: Path, stem: str) -> bool:
     """Whether all files of an image are there."""
-    return all(path.is_file() for path in output_paths(folder, stem))
+    return output_paths(folder, stem)[-1].is_file()
 
 
 def write_outputs(
     folder: Path, stem: str, before: Scene, after: Scene, placement: Placement, notes: tuple[str, ...] = ()
 ) -> tuple[Path, ...]:
-    """Write scene, picture (before and after), GLB and JSON; each file atomic."""
+    """Write scene, picture (before and after), GLB and JSON, each file atomic; returns those written."""
     paths = output_paths(folder, stem)
+    paths[3].unlink(missing_ok=True)  # not finished from here to the end
     after.save(paths[0])
     detailed_before, detailed_after = detailed(before), detailed(after)
     faces = body_of(detailed_after.people).faces.numpy()
     save_png(paths[1], comparison_picture(detailed_before, detailed_after, faces))
-    save_glb(detailed_after, faces, paths[2])
+    if len(after.people):
+        save_glb(detailed_after, faces, paths[2])
+    else:
+        paths[2].unlink(missing_ok=True)
     with atomic_path(paths[3]) as temporary:
         temporary.write_text(json.dumps(person_table(after, placement, notes), indent=1, allow_nan=False) + "\n")
-    return paths
+    return tuple(path for path in paths if path.exists())
 
 
 def detailed(scene: Scene) -> Scene:

@@ -17,7 +17,7 @@ from crowdmesh.experts.reconstruct import Experts
 PRESETS: dict[str, tuple[Asset, ...]] = {
     "lite": (*YoloxPersons.assets, *BlazePose.assets, *FaceAttributes.assets, *FastDepth.assets),
 }
-"""The files each preset needs; ``lite``: small networks for the CPU, 12 MB in all."""
+"""The files each preset needs; ``lite``: small networks for the CPU, 14 MB in all."""
 
 
 def load_experts(name: str = "lite", vertical_fov: float | None = None) -> Experts:

@@ -90,7 +90,9 @@ class Reconstructor:
         experts = self.experts
         estimate = experts.camera.estimate(image, path)
         detections = experts.persons.detect(image)
-        notes = [f"camera: {estimate.source} (vertical field of view {math.degrees(estimate.camera.vertical_fov):.1f}°)"]
+        notes = [
+            f"camera: {estimate.source} (vertical field of view {math.degrees(estimate.camera.vertical_fov):.1f}°)"
+        ]
         provenance = self._provenance(path, estimate.source)
         if len(detections) == 0:
             notes.append("no person found")
@@ -133,7 +135,9 @@ def nobody() -> People:
     return pose_people(empty, body)
 
 
-def reconstruct(photo: str | Path | UInt8[np.ndarray, "H W 3"], fov: float | None = None, experts: str = "lite") -> Scene:
+def reconstruct(
+    photo: str | Path | UInt8[np.ndarray, "H W 3"], fov: float | None = None, experts: str = "lite"
+) -> Scene:
     """One photograph to a scene of placed people: :class:`Reconstructor` with a preset of experts.
 
     Args:
@@ -144,5 +148,3 @@ def reconstruct(photo: str | Path | UInt8[np.ndarray, "H W 3"], fov: float | Non
     from crowdmesh.experts.presets import load_experts
 
     return Reconstructor(load_experts(experts, fov))(photo).scene
-
-

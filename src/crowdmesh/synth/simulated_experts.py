@@ -23,15 +23,23 @@ def single_person_guess(truth: Scene) -> Scene:
     assert people.joints_m is not None and body.pelvis is not None
     shape = body.default_shape(len(people))
     stature = body.stature(shape).double().numpy()
-    centred = pose_people(replace(people, shape=shape.double().numpy(), translation_m=np.zeros_like(people.translation_m)), body)
+    centred = pose_people(
+        replace(people, shape=shape.double().numpy(), translation_m=np.zeros_like(people.translation_m)), body
+    )
     assert centred.joints_m is not None
     translation, _ = resolve_translation(
-        centred.joints_m.astype(float), people.joints_m.astype(float), truth.camera, body.pelvis, stature / people.stature_m
+        centred.joints_m.astype(float),
+        people.joints_m.astype(float),
+        truth.camera,
+        body.pelvis,
+        stature / people.stature_m,
     )
     return replace(truth, people=pose_people(replace(centred, stature_m=stature, translation_m=translation), body))
 
 
-def relative_depth(depth: RelativeDepth, random: np.random.Generator, noise: float = 0.02, scale: float = 40.0) -> RelativeDepth:
+def relative_depth(
+    depth: RelativeDepth, random: np.random.Generator, noise: float = 0.02, scale: float = 40.0
+) -> RelativeDepth:
     """Disparity as a monocular network would give it: unknown scale, smooth multiplicative error of ``noise``."""
     rows, columns = depth.size
     coarse = random.standard_normal((5, 8))

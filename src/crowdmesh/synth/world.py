@@ -1,4 +1,4 @@
-"""A small world with exact truth: Anny bodies of mixed ages standing on level ground, depth and masks by our z-buffer."""
+"""A small world with exact truth: Anny bodies of mixed ages on level ground, depth and masks by our z-buffer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WorldConfig:
 
 @dataclass(frozen=True, eq=False)
 class SyntheticScene:
-    """The truth: a scene with image, masks and evidence, and the metric depth of every pixel (people and surroundings)."""
+    """The truth: a scene with image, masks and evidence, and the metric depth of every pixel."""
 
     scene: Scene
     depth: RelativeDepth
@@ -117,7 +117,9 @@ def _stand(people: People, config: WorldConfig, camera: Camera, random: np.rando
             if apart and clear:
                 break
         else:
-            raise InputError(f"no room for person {k} between {config.nearest_m} and {config.farthest_m} m; use fewer people")
+            raise InputError(
+                f"no room for person {k} between {config.nearest_m} and {config.farthest_m} m; use fewer people"
+            )
         places.append(place)
     translation = np.array(places)
     shift = (translation - people.translation_m)[:, None].astype(np.float32)

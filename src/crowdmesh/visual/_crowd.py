@@ -45,9 +45,11 @@ def surface_centres(vertices_m: Float[np.ndarray, "K V 3"], faces: Faces) -> Flo
     """Centre of each person's surface, every patch weighted by its area (faces and hands have many small triangles)."""
     if len(vertices_m) == 0:
         return np.zeros((0, 3))
-    a, b, c = vertices_m[:, triangles(faces).numpy()].astype(float).transpose(2, 0, 1, 3)
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=-1, keepdims=True)
-    return ((a + b + c) * area).sum(1) / (3.0 * np.maximum(area.sum(1), 1e-12))
+    vertices, corners = torch.from_numpy(vertices_m), triangles(faces)
+    a, b, c = (vertices[:, corners[:, i]] for i in range(3))
+    area = torch.linalg.norm(torch.cross(b - a, c - a, dim=-1), dim=-1, keepdim=True)
+    centre = ((a + b + c) * area).sum(1) / (3.0 * area.sum(1)).clamp_min(1e-12)
+    return centre.double().numpy()
 
 
 def ground_range(centres_m: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, " K"]:

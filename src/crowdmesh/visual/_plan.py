@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
+from crowdmesh.raster import rasterize
 from crowdmesh.visual._axes import Axes, ticks
 from crowdmesh.visual._canvas import (
     FINENESS,
@@ -19,7 +21,7 @@ from crowdmesh.visual._canvas import (
     blank,
     rgb8,
 )
-from crowdmesh.visual._crowd import Faces, ground_range
+from crowdmesh.visual._crowd import Faces, ground_range, triangles
 from crowdmesh.visual._labels import Label, draw_labels, place_labels
 from crowdmesh.visual._projection import Projection
 from crowdmesh.visual.palette import darker, person_colors
@@ -101,7 +103,8 @@ class Plan:
 
     def ghosts(self, vertices_m: Float[np.ndarray, "K V 3"], faces: Faces) -> None:
         """Hollow outlines of bodies, e.g. of where people truly are."""
-        person = self._render(vertices_m, faces).person
+        view, K, size = self._view(vertices_m)
+        person = rasterize(torch.from_numpy(view), triangles(faces), K, size).person.numpy()
         outline = inner_contours(person, round(_GHOST_PX * FINENESS / 2))
         inks = np.rint(255 * darker(person_colors(max(len(vertices_m), 1)))).astype(np.uint8)
         self.canvas.paint(outline, inks[np.maximum(person, 0)], self.axes.frame_px[:2])
@@ -203,7 +206,12 @@ class Plan:
 
     def _render(self, vertices_m: np.ndarray, faces: Faces) -> Rendering:
         """People inside the plot frame on the canvas's fine grid."""
+        view, K, size = self._view(vertices_m)
+        return render(view, faces, K, size, supersampling=1)
+
+    def _view(self, vertices_m: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        """Vertices, intrinsics and image size that show the plot frame on the canvas's fine grid."""
         left, top, right, bottom = self.axes.frame_px
         origin = ((self.axes.x_px - left) * FINENESS, (self.axes.y_px - top) * FINENESS)
         view, K = orthographic(vertices_m, self.projection.rotation, self.axes.scale * FINENESS, origin)
-        return render(view, faces, K, ((bottom - top) * FINENESS, (right - left) * FINENESS), supersampling=1)
+        return view, K, ((bottom - top) * FINENESS, (right - left) * FINENESS)

@@ -55,8 +55,9 @@ def comparison_picture(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The same people before (left) and after (right) a correction, at one scale and in the same colours.
 
-    Thin arrows on the right lead from where each person was to where they are now. Beside each photo, a table of depth
-    (z of the centre of the body's surface) and stature, metres, as far as it fits (about twenty people).
+    Thin arrows on the right lead from where each person was to where they are now. Beside each photo, a table of
+    depth (z of the root joint, or of the surface's centre for bodies without joints) and stature, for up to about
+    twenty people.
 
     Args:
         faces: triangles of the bodies.
@@ -135,12 +136,14 @@ def _table(scene: Scene, faces: Faces, truth: Scene | None, size: tuple[int, int
     row = min(_ROW_PX, size[0] / (count + 1))
     if count == 0 or row < _LEAST_ROW_PX:
         return canvas.finish()
-    columns = [("depth (m)", _depths(scene, faces), INK), ("stature (m)", scene.people.stature_m, INK)]
+    depths = _depths([scene] if truth is None else [scene, truth], faces)
+    columns = [("depth", depths[0], INK), ("stature", scene.people.stature_m, INK)]
     if truth is not None:
-        columns.insert(1, ("true", _depths(truth, faces), GREY))
+        columns.insert(1, ("true", depths[1], GREY))
         columns.append(("true", truth.people.stature_m, GREY))
     text = min(0.85 * TEXT_PX, 0.72 * row)
     step = min(_COLUMN_PX, (size[1] - 1.6 * _ROW_PX) / len(columns))
+    canvas.text((2, row / 2), "metres", GREY, 0.85 * text, "lm")
     for k, color in enumerate(person_colors(count)):
         middle = (k + 1.5) * row
         canvas.line([(0, (k + 1) * row), (1.6 * _ROW_PX + step * len(columns), (k + 1) * row)], GRID)
@@ -154,8 +157,12 @@ def _table(scene: Scene, faces: Faces, truth: Scene | None, size: tuple[int, int
     return canvas.finish()
 
 
-def _depths(scene: Scene, faces: Faces) -> Float[np.ndarray, " K"]:
-    return surface_centres(posed_vertices(scene), faces)[:, 2]
+def _depths(scenes: list[Scene], faces: Faces) -> list[np.ndarray]:
+    """(K,) depth of everybody in each scene, of the same point of the body in all scenes."""
+    joints = [scene.people.joints_m for scene in scenes]
+    if all(joint is not None for joint in joints):
+        return [joint[:, 0, 2] for joint in joints if joint is not None]
+    return [surface_centres(posed_vertices(scene), faces)[:, 2] for scene in scenes]
 
 
 def _legend(width: int, with_truth: bool) -> np.ndarray:

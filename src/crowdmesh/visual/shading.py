@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -74,17 +75,17 @@ def render(
     corners = triangles(faces)
     buffer = rasterize(vertices, corners, fine, (height * supersampling, width * supersampling))
     person = buffer.person
-    rgba = torch.zeros((4, *person.shape))
+    rgba = torch.zeros((*person.shape, 4))
     covered = person >= 0
     if covered.any():
         position, normal = _surface(buffer, vertices, corners, fine)
         base = torch.as_tensor(colors, dtype=torch.float32)[person[covered].long()]
-        rgba[:3, covered] = _lit(base, position, normal).T
-        rgba[:3] *= 1.0 - (1.0 - _CONTOUR_SHADE) * torch.as_tensor(inner_contours(person.numpy(), 1))
-        rgba[3, covered] = 1.0
-    rgba = functional.avg_pool2d(rgba[None], supersampling)[0]
-    first_sample = person[::supersampling, ::supersampling]
-    return Rendering(rgba[:3].permute(1, 2, 0).numpy(), rgba[3].numpy(), first_sample.numpy())
+        contour = torch.as_tensor(inner_contours(person.numpy(), 1))[covered]
+        shade = torch.where(contour, _CONTOUR_SHADE, 1.0)[:, None]
+        rgba[covered] = torch.cat((shade * _lit(base, position, normal), torch.ones_like(shade)), -1)
+    pixels = cv2.resize(rgba.numpy(), (width, height), interpolation=cv2.INTER_AREA)
+    first_sample = person[::supersampling, ::supersampling].numpy()
+    return Rendering(pixels[..., :3], pixels[..., 3], first_sample)
 
 
 def orthographic(
@@ -120,11 +121,9 @@ def vertex_normals(vertices_m: Float[Tensor, "K V 3"], faces: Int[Tensor, "F 3"]
 
 def inner_contours(person: Int[np.ndarray, "H W"], radius: int) -> np.ndarray:
     """(H, W) bool: pixels of a person that lie within ``radius`` pixels of another person or of the background."""
-    labels = torch.as_tensor(person, dtype=torch.float32)[None, None]
-    window = 2 * radius + 1
-    highest = functional.max_pool2d(labels, window, 1, radius)
-    lowest = -functional.max_pool2d(-labels, window, 1, radius)
-    return ((highest != lowest)[0, 0] & torch.as_tensor(person >= 0)).numpy()
+    labels = person.astype(np.float32)
+    window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return (cv2.dilate(labels, window) != cv2.erode(labels, window)) & (person >= 0)
 
 
 def _surface(buffer: ZBuffer, vertices: Tensor, faces: Tensor, K: np.ndarray) -> tuple[Tensor, Tensor]:
