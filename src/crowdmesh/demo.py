@@ -37,10 +37,10 @@ def run_demo(folder: Path, config: DTOConfig | None = None) -> Demo:
     after, placement = place(before, depth, config)
     files = (folder / "picture.png", folder / "scene.npz", folder / "scene.glb")
     faces = load_body("anny-hd").faces.numpy()
-    shown = [detailed(scene) for scene in (before, after, world.scene)]
-    save_png(files[0], comparison_picture(*shown[:2], faces, shown[2]))
+    fine_after = detailed(after)
+    save_png(files[0], comparison_picture(detailed(before), fine_after, faces, detailed(world.scene)))
     after.save(files[1])
-    save_glb(shown[1], faces, files[2])
+    save_glb(fine_after, faces, files[2])
     return Demo(world.scene, before, after, placement, files)
 
 

@@ -80,7 +80,7 @@ class Scene:
         if self.image is not None:
             arrays["image"] = self.image
         with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Scene:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 import roma
@@ -37,6 +38,12 @@ BODIES = (*RESOLUTIONS, "smpl")
 """Names that :func:`load_body` knows; ``rigid`` bodies come with their people (:func:`body_of`)."""
 
 
+@overload
+def load_body(name: Literal["anny", "anny-hd"], path: str | Path | None = None) -> Anny: ...
+@overload
+def load_body(name: Literal["smpl"], path: str | Path | None = None) -> SMPL: ...
+@overload
+def load_body(name: str, path: str | Path | None = None) -> Anny | SMPL: ...
 def load_body(name: str, path: str | Path | None = None) -> Anny | SMPL:
     """A body model by name.
 

@@ -13,6 +13,8 @@ from crowdmesh.errors import InputError
 class KinematicTree(nn.Module):
     """Forward kinematics, one matrix product per tree level instead of one per joint."""
 
+    restore: Tensor
+
     def __init__(self, parents: tuple[int, ...]) -> None:
         super().__init__()
         level = [0] * len(parents)
@@ -57,6 +59,9 @@ class KinematicTree(nn.Module):
 class SkinnedBody(nn.Module):
     """A mesh that follows a skeleton: subclasses give the rest pose and, if they have any, pose correctives."""
 
+    weights: Tensor
+    faces: Tensor
+
     def __init__(self, parents: tuple[int, ...], weights: Float[Tensor, "V J"], faces: Tensor) -> None:
         super().__init__()
         self.tree = KinematicTree(parents)
@@ -76,6 +81,10 @@ class SkinnedBody(nn.Module):
     def rest_joints(self, shape: Tensor) -> Tensor:
         """Joints of the rest pose alone."""
         raise NotImplementedError
+
+    def __call__(self, shape: Tensor, rotations: Tensor, translation: Tensor, vertices: bool = True) -> BodyOutput:
+        """Pose bodies (see :class:`crowdmesh.body.BodyModel`)."""
+        return super().__call__(shape, rotations, translation, vertices)
 
     def pose_offsets(self, rotations: Tensor) -> Tensor | float:
         """Corrections (n, V, 3) that a pose adds to the rest surface; none unless a subclass has them."""

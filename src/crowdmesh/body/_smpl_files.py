@@ -84,7 +84,7 @@ def read_smpl_arrays(path: Path) -> dict[str, np.ndarray]:
                 raw = _ArrayUnpickler(file, encoding="latin1").load()
         regressor = raw["J_regressor"]
         regressor = regressor.toarray() if hasattr(regressor, "toarray") else regressor
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             name: np.asarray(raw[name], np.float64) for name in ("v_template", "shapedirs", "posedirs", "weights")
         }
         parents = np.asarray(raw["kintree_table"])[0].astype(np.int64)

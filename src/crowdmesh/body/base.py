@@ -36,6 +36,7 @@ class BodyModel(Protocol):
         name, license: what it is called here and under which terms its data may be used.
         up: the axis along which the rest pose stands, in the model's own frame (``"y"`` or ``"z"``).
         pelvis: index of the pelvis joint, ``None`` for a body without joints.
+        faces: (F, 3) triangles.
         facing_camera: (3, 3) root rotation that stands the rest pose upright in the camera frame, facing the camera.
     """
 
@@ -47,11 +48,7 @@ class BodyModel(Protocol):
     parents: tuple[int, ...]
     shape_params: tuple[ShapeParameter, ...]
     facing_camera: Float[np.ndarray, "3 3"]
-
-    @property
-    def faces(self) -> Int[Tensor, "F 3"]:
-        """Triangles."""
-        ...
+    faces: Int[Tensor, "F 3"]
 
     @property
     def num_vertices(self) -> int:

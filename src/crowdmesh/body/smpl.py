@@ -26,7 +26,7 @@ ADULT_AXIS, KID_AXIS = 0, 10
 MINOR_AGE_YEARS = 15.0
 """Below this age (the paper's limit for minors) stature changes along the kid axis."""
 
-JOINT_NAMES = (
+JOINT_NAMES: tuple[str, ...] = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
     "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
     "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
@@ -43,6 +43,12 @@ _SECANT_STEPS = 8
 
 class SMPL(SkinnedBody):
     """SMPL, with eleven betas when a kid template is at hand (see :class:`crowdmesh.body.BodyModel`)."""
+
+    template: Tensor
+    directions: Tensor
+    pose_directions: Tensor
+    joint_template: Tensor
+    joint_directions: Tensor
 
     name = "smpl"
     license = "SMPL/SMIL body licences of the Max Planck Society: non-commercial unless you hold another one"

@@ -80,12 +80,12 @@ def solve_group(
     kept = np.ones(len(depth_m), bool)
     scale, shift, count, active = 0.0, 0.0, 0, FREE
     for _ in range(MAX_ROUNDS):
-        some = tuple(values[kept] for values in problem)
-        answer = solve(*some, (-np.inf, np.inf))
+        d, z, h, mean, std = (values[kept] for values in problem)
+        answer = solve(d, z, h, mean, std, (-np.inf, np.inf))
         planar = is_planar(relative_depth[kept], spread[kept], config.scale)
         bounded = planar or answer.active[0] == DEGENERATE or answer.scale[0] < lowest
         if bounded:
-            answer = solve(*some, (lowest, lowest))
+            answer = solve(d, z, h, mean, std, (lowest, lowest))
         scale, shift, active = float(answer.scale[0]), float(answer.shift[0]), LOWER if bounded else FREE
         if not bounded and kept.sum() == 2:
             # Pairs return at once: their statures equal the prior means and they never count as optimised.
@@ -125,8 +125,8 @@ def solve_official(
     def solved(group: np.ndarray, d: np.ndarray, z: np.ndarray) -> OfficialGroup | None:
         if group.sum() < 2:
             return None
-        rows = (d, z, stature_m, prior.mean_m, prior.std_m, cues.spread, cues.slope, cues.correlation)
-        return solve_group(*(values[group] for values in rows), config)
+        people = (d[group], z[group], stature_m[group], prior.mean_m[group], prior.std_m[group])
+        return solve_group(*people, cues.spread[group], cues.slope[group], cues.correlation[group], config)
 
     near_answer, far_answer = solved(near, relative, depth), solved(far, relative, depth)
     if near_answer is not None:
@@ -209,7 +209,8 @@ def reshape_official(
     before, after = body(shape, rotations, zero), body(shape_after, rotations, zero)
     assert before.vertices is not None and after.vertices is not None
     points = [body.points[name] for name in _OPENPOSE24]
-    old, new = (torch.cat((o.joints, o.vertices), 1)[:, points, :2].double().numpy() for o in (before, after))
+    old = torch.cat((before.joints, before.vertices), 1)[:, points, :2].double().numpy()
+    new = torch.cat((after.joints, after.vertices), 1)[:, points, :2].double().numpy()
     translation = some.translation_m * ratio[:, None]
     translation[:, :2] += np.where(kid[:, None], (ratio[:, None, None] * old - new).mean(1), 0.0)
     joints = after.joints.double().numpy() + translation[:, None]

@@ -63,7 +63,7 @@ LAST_OF_THE_MIDDLE = 6  # beyond, odd landmarks are on the left, each followed b
 # but the expectation that people are upright: shoulders above hips, ankles below.
 DIRECTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...], float, float, float], ...] = (
     ((24,), (23,), 0.12, 0.17, 0.0), ((12,), (11,), 0.10, 0.13, 0.0),
-    ((23,), (11,), 0.07, 0.20, 0.0), ((24,), (12,), 0.07, 0.20, 0.0),
+    ((23,), (11,), 0.07, 0.20, -0.04), ((24,), (12,), 0.07, 0.20, -0.04),
     ((11,), (13,), 0.10, 0.33, 0.0), ((12,), (14,), 0.10, 0.33, 0.0),
     ((23,), (25,), 0.08, 0.28, 0.0), ((24,), (26,), 0.08, 0.28, 0.0),
     ((13,), (15,), 0.10, 0.33, 0.0), ((14,), (16,), 0.10, 0.33, 0.0),

@@ -142,6 +142,7 @@ def _paint(people: People, camera: Camera, surroundings: np.ndarray) -> np.ndarr
     backdrop = np.where(wall[..., None], (226, 230, 235), (150, 146, 138) + 62 * nearness)
     detailed = load_body("anny-hd")
     vertices = pose_people(people, detailed).vertices_m
+    assert vertices is not None
     picture = render(vertices, detailed.faces.numpy(), camera.K, (camera.height, camera.width))
     return picture.over(np.rint(backdrop).astype(np.uint8))
 
@@ -154,6 +155,7 @@ def _with_evidence(people: People, masks: Masks, body: Anny, camera: Camera) -> 
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows):
             boxes[k] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    assert people.joints_m is not None and people.vertices_m is not None
     names = [body.points[name] for name in COCO17]
     points = np.concatenate((people.joints_m, people.vertices_m), 1)[:, names]
     keypoints = np.concatenate((camera.project(points), np.ones((len(people), len(names), 1))), -1)
