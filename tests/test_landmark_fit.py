@@ -49,7 +49,9 @@ def posed_crowd(count: int, seed: int = 0, spread: float = 0.4, chain: Chain = C
     turn = np.radians(np.stack((random.uniform(-10, 10, count), random.uniform(-60, 60, count), np.zeros(count)), 1))
     rotations[:, 0] = roma.rotvec_to_rotmat(torch.from_numpy(turn)) @ torch.from_numpy(BODY.facing_camera)
     z = random.uniform(3, 8, count)
-    translation = torch.from_numpy(np.stack((random.uniform(-0.4, 0.4, count) * z, random.uniform(-0.1, 0.1, count) * z, z), 1))
+    translation = torch.from_numpy(
+        np.stack((random.uniform(-0.4, 0.4, count) * z, random.uniform(-0.1, 0.1, count) * z, z), 1)
+    )
     return seen(chain, rotations, translation)
 
 
@@ -168,7 +170,9 @@ def test_a_crowd_is_fitted_as_each_alone():
         alone = fit_landmarks(
             BODY,
             CAMERA,
-            BodyLandmarks(*(getattr(people.landmarks, name)[k : k + 1] for name in ("px", "visibility", "world_m", "presence"))),
+            BodyLandmarks(
+                *(getattr(people.landmarks, name)[k : k + 1] for name in ("px", "visibility", "world_m", "presence"))
+            ),
             people.boxes_px[k : k + 1],
         )
         np.testing.assert_allclose(alone.translation_m[0], together.translation_m[k], atol=1e-6)
@@ -208,12 +212,14 @@ def test_a_child_comes_out_as_an_adult_farther_away():
 
 def test_somebody_without_landmarks_fills_the_box():
     people = posed_crowd(2)
-    boxes = np.array([[300.0, 100.0, 500.0, 600.0], [900.0, 200.0, 980.0, 420.0]])
+    boxes = np.array([[300.0, 100.0, 500.0, 600.0], [900.0, 200.0, 1000.0, 420.0]])
     blind = hidden(people.landmarks, list(range(33)))
     result = fit_landmarks(BODY, CAMERA, blind, boxes)
     assert np.isnan(result.error_px).all()
     rotations = roma.rotvec_to_rotmat(torch.from_numpy(result.pose)).float()
-    vertices = BODY(CHAIN.shape.repeat(2, 1), rotations, torch.from_numpy(result.translation_m).float()).vertices.numpy()
+    vertices = BODY(
+        CHAIN.shape.repeat(2, 1), rotations, torch.from_numpy(result.translation_m).float()
+    ).vertices.numpy()
     px = CAMERA.project(vertices)
     assert np.all(px[..., 1].min(1) > boxes[:, 1] - 10) and np.all(px[..., 1].max(1) < boxes[:, 3] + 10)
     np.testing.assert_allclose(np.ptp(px[..., 1], axis=1), boxes[:, 3] - boxes[:, 1], rtol=0.05)
@@ -268,7 +274,9 @@ def test_gradient_is_the_derivative_of_the_cost():
     size, step = gradient.shape[1], 1e-6
     for n in range(size):
         unit = step * torch.nn.functional.one_hot(torch.tensor(n), size).double()[None]
-        costs = [_expand(CHAIN, evidence, state.moved(CHAIN, sign * unit.expand(3, -1)), start).cost for sign in (1, -1)]
+        costs = [
+            _expand(CHAIN, evidence, state.moved(CHAIN, sign * unit.expand(3, -1)), start).cost for sign in (1, -1)
+        ]
         difference = (costs[0] - costs[1]) / (2 * step)
         torch.testing.assert_close(gradient[:, n], difference, rtol=1e-4, atol=1e-3)
 
@@ -290,8 +298,8 @@ def test_the_expert_says_what_it_is_missing():
     detections = Detections(people.boxes_px, np.ones(2))
     with pytest.raises(InputError, match="33 body landmarks"):
         LandmarkFit().fit(CAMERA, detections, Keypoints(np.zeros((2, 17, 3))))
+    one = Detections(people.boxes_px[:1], np.ones(1))
     with pytest.raises(InputError, match="2 people do not belong to 1"):
-        one = Detections(people.boxes_px[:1], np.ones(1))
         LandmarkFit().fit(CAMERA, one, Keypoints(np.zeros((2, 17, 3)), people.landmarks))
 
 

@@ -5,29 +5,13 @@ integers, so one integer atomic-min settles depth and identity together, whateve
 decided in exact integers of 1/256 pixel: no gaps or double hits along shared edges, the same pixels on every device.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import warp as wp
 
-
-@contextmanager
-def _native_messages_hidden() -> Iterator[None]:
-    """Warp's native start-up prints a warning on every machine without a GPU; errors still raise."""
-    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
-
+from crowdmesh._native import native_stderr_hidden
 
 wp.config.enable_backward = False
 wp.config.log_level = wp.LOG_ERROR
-with _native_messages_hidden():
+with native_stderr_hidden():
     wp.init()
 wp.set_module_options({"fuse_fp": False})
 

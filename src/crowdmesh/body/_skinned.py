@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crowdmesh.body.base import BodyOutput
+from crowdmesh.body.keypoints import layout_names
 from crowdmesh.errors import InputError
 
 
@@ -59,8 +60,10 @@ class KinematicTree(nn.Module):
 class SkinnedBody(nn.Module):
     """A mesh that follows a skeleton: subclasses give the rest pose and, if they have any, pose correctives."""
 
+    name: str
     weights: Tensor
     faces: Tensor
+    points: dict[str, int]  # named body points: index into joints followed by vertices
 
     def __init__(self, parents: tuple[int, ...], weights: Float[Tensor, "V J"], faces: Tensor) -> None:
         super().__init__()
@@ -103,3 +106,15 @@ class SkinnedBody(nn.Module):
         blended = (self.weights @ transforms).unflatten(-1, (3, 4))
         posed = (blended[..., :3] @ surface[..., None])[..., 0] + blended[..., 3]
         return BodyOutput(places + translation[:, None], posed + translation[:, None])
+
+    def keypoints(self, output: BodyOutput, layout: str) -> Float[Tensor, "n P 3"]:
+        """Named keypoints of a posed body: joints, and surface vertices where a point has no joint.
+
+        Raises:
+            InputError: unknown layout, a point this body lacks, or a body posed without its surface.
+        """
+        names = layout_names(layout, self.name, self.points)
+        if output.vertices is None:
+            raise InputError("keypoints need the surface; pose the body with vertices=True")
+        everything = torch.cat((output.joints, output.vertices), 1)
+        return everything[:, [self.points[name] for name in names]]

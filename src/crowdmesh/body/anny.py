@@ -15,9 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from crowdmesh.body._skinned import SkinnedBody
-from crowdmesh.body.base import BodyOutput, ShapeParameter
+from crowdmesh.body.base import ShapeParameter
 from crowdmesh.body.growth import median_stature
-from crowdmesh.body.keypoints import layout_names
 from crowdmesh.errors import InputError
 
 RESOLUTIONS = {"anny": 1229, "anny-hd": 13718}
@@ -177,14 +176,6 @@ class Anny(SkinnedBody):
             grow = self.stature(shape) < target_m
             low, high = torch.where(grow, shape[:, AGE], low), torch.where(grow, high, shape[:, AGE])
         return shape
-
-    def keypoints(self, output: BodyOutput, layout: str) -> Float[Tensor, "n P 3"]:
-        """Named keypoints of a posed body: joints, and surface vertices for the nose and ears."""
-        names = layout_names(layout, self.name, self.points)
-        if output.vertices is None:
-            raise InputError("keypoints need the surface; pose the body with vertices=True")
-        everything = torch.cat((output.joints, output.vertices), 1)
-        return everything[:, [self.points[name] for name in names]]
 
 
 def _hat(x: Tensor, anchors: int, low: float = 0.0, high: float = 1.0) -> Tensor:

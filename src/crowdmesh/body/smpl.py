@@ -16,10 +16,9 @@ from torch import Tensor
 
 from crowdmesh.body._skinned import SkinnedBody
 from crowdmesh.body._smpl_files import read_smpl_arrays
-from crowdmesh.body.base import BodyOutput, ShapeParameter
+from crowdmesh.body.base import ShapeParameter
 from crowdmesh.body.growth import median_stature
-from crowdmesh.body.keypoints import layout_names
-from crowdmesh.errors import AssetError, FormatError, InputError
+from crowdmesh.errors import AssetError, FormatError
 
 NUM_BETAS = 10
 ADULT_AXIS, KID_AXIS = 0, 10
@@ -50,12 +49,12 @@ class SMPL(SkinnedBody):
     joint_template: Tensor
     joint_directions: Tensor
 
-    name = "smpl"
-    license = "SMPL/SMIL body licences of the Max Planck Society: non-commercial unless you hold another one"
-    up = "y"
+    name: str = "smpl"
+    license: str = "SMPL/SMIL body licences of the Max Planck Society: non-commercial unless you hold another one"
+    up: str = "y"
     pelvis: int | None = 0
-    joint_names = JOINT_NAMES
-    facing_camera = np.diag([1.0, -1.0, -1.0])
+    joint_names: tuple[str, ...] = JOINT_NAMES
+    facing_camera: np.ndarray = np.diag([1.0, -1.0, -1.0])
 
     def __init__(self, path: Path, kid_template: Path | None = None) -> None:
         arrays = read_smpl_arrays(path)
@@ -150,14 +149,6 @@ class SMPL(SkinnedBody):
             slope = torch.where(slope.abs() < 1e-6, torch.full_like(slope, torch.inf), slope)
             shape[:, axis] = (shape[:, axis] + (target_m - self.stature(shape)) / slope).clamp(low, high)
         return shape
-
-    def keypoints(self, output: BodyOutput, layout: str) -> Float[Tensor, "n P 3"]:
-        """Named keypoints of a posed body: joints, and surface vertices for the face."""
-        names = layout_names(layout, self.name, self.points)
-        if output.vertices is None:
-            raise InputError("keypoints need the surface; pose the body with vertices=True")
-        everything = torch.cat((output.joints, output.vertices), 1)
-        return everything[:, [self.points[name] for name in names]]
 
 
 def _kid_direction(path: Path, template: np.ndarray) -> np.ndarray:

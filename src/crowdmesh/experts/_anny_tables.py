@@ -8,9 +8,9 @@ FREE = math.inf
 
 # bone: (axis, relaxed, spread, low, high) of each degree of freedom, in degrees from the rest pose (an A-pose with the
 # elbows bent by 41 degrees). x, y, z: the axes of the body at rest (x to its left, front -y, z up); along, bend, side:
-# those of a limb (see _chain.py). Bones of the right side mirror those of the left. ``spread`` is the standard deviation
-# of a Gaussian around ``relaxed``; low and high are soft limits. The ranges are rounded from the usual tables of joint
-# motion (AAOS), the spreads from how people stand and sit in photographs: a regulariser, not a measurement.
+# those of a limb (see _chain.py). Bones of the right side mirror those of the left. ``spread``: standard deviation of a
+# Gaussian around ``relaxed``; low and high are soft limits. The ranges are rounded from the usual tables of joint motion
+# (AAOS), the spreads from how people stand and sit in photographs: a regulariser, not a measurement.
 FREEDOM: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
     "root": (("x", 0, FREE, -FREE, FREE), ("y", 0, FREE, -FREE, FREE), ("z", 0, FREE, -FREE, FREE)),
     "spine04": (("x", 2, 12, -15, 35), ("y", 0, 8, -20, 20), ("z", 0, 8, -20, 20)),
@@ -32,12 +32,12 @@ LIMBS = {"arm": ("upperarm01.L", "lowerarm01.L", "wrist.L"), "leg": ("upperleg01
 UPPER_PART = {"arm": ("upperarm01.L", "lowerarm01.L"), "leg": ("upperleg01.L", "lowerleg01.L")}
 LOWER_PART = {"arm": ("lowerarm02.L", "wrist.L"), "leg": ()}
 
-# landmark: (bone, place in the bone, trust in its image position); places in metres from the joint at rest, in body axes.
-# Where BlazePose sees a landmark of Anny, by least squares over 360 shaded renderings of Anny in random poses, to 1.4 to
-# 2.5 cm: hips and shoulders lie further in than the joints and hardly move with the limb, the ankle is 3.5 cm above the
-# joint of the foot. Only eyes and ears are where they are on photographed faces, which the bald renderings make narrower.
-# (Anny's thigh turns in upperleg01; upperleg02 lies 9 cm down the thigh.) Landmarks of one head, hand or foot err
-# together, hence their lower trust.
+# landmark: (bone, place in the bone, trust in its image position); places in metres from the joint at rest, in the axes
+# of the body. Where BlazePose sees a landmark of Anny, by least squares over 360 shaded renderings of Anny in random
+# poses (residuals of 1.4 to 2.5 cm): hips and shoulders lie further in than the joints and hardly move with the limb, the
+# ankle is 3.5 cm above the joint of the foot. Only eyes and ears are placed as on photographed faces: the network sees
+# those of the bald renderings too close together. (Anny's thigh turns in upperleg01; upperleg02 lies 9 cm down the
+# thigh.) Landmarks of one head, hand or foot err together, hence their lower trust.
 LANDMARKS: dict[int, tuple[str, tuple[float, float, float], float]] = {
     0: ("head", (0.0, -0.100, 0.010), 0.4),
     2: ("head", (0.029, -0.076, 0.040), 0.4),
@@ -57,10 +57,10 @@ LANDMARKS: dict[int, tuple[str, tuple[float, float, float], float]] = {
 }
 LAST_OF_THE_MIDDLE = 6  # beyond, odd landmarks are on the left, each followed by its twin on the right
 
-# Directions in which the metric landmarks tell the third dimension: from, to (means of landmarks), expected error of the
-# unit vector across and along the line of sight, and its mean error along it; from the same renderings. First those of
-# the trunk, then the upper and the lower part of each limb in the order of Chain.limbs. The last two are no observations
-# but the expectation that people are upright: shoulders above hips, ankles below.
+# Directions in which the metric landmarks tell the third dimension: from, to (means of landmarks), expected error of
+# the unit vector across and along the line of sight, and its mean error along it; from the same renderings. First those
+# of the trunk, then the upper and the lower part of each limb in the order of Chain.limbs. The last two are no
+# observations but the expectation that people are upright: shoulders above hips, ankles below.
 DIRECTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...], float, float, float], ...] = (
     ((24,), (23,), 0.12, 0.17, 0.0), ((12,), (11,), 0.10, 0.13, 0.0),
     ((23,), (11,), 0.07, 0.20, -0.04), ((24,), (12,), 0.07, 0.20, -0.04),

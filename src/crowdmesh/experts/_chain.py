@@ -1,6 +1,6 @@
 """Anny as an articulated chain that carries the landmarks: its pose, and how fast each turn moves each landmark.
 
-All the freedom of a person is a list of *degrees of freedom*: turning bone ``bone[d]`` about the axis ``axis[d]``, which
+All the freedom of a person is a list of *degrees of freedom*: turning bone ``bone[d]`` about the axis ``axis[d]`` that
 is fixed in the bone itself. A ball joint has three, a hinge (elbow, knee, the twist of the forearm) one. Every other
 bone of the skeleton stays at rest relative to its parent.
 """
@@ -118,6 +118,7 @@ class Chain:
         rotations = self.relaxed_rotations()
         rotations[:, 0] = torch.from_numpy(self.body.facing_camera)
         surface = self.body(self.shape, rotations.float(), self.shape.new_zeros(1, 3)).vertices
+        assert surface is not None
         return torch.cat((surface.amin(1), surface.amax(1))).double()
 
 

@@ -1,11 +1,12 @@
 """The optimisation of the landmark fit: damped Gauss-Newton (Levenberg-Marquardt) over all people at once, in float64.
 
-Residuals, each divided by its standard deviation: positions in the image, directions told by the metric landmarks, and a
-prior on pose and depth. The Jacobian is analytic: a turn about the axis a at c moves the point p by a x (p - c).
+Residuals, each over its standard deviation: positions in the image, directions told by the metric landmarks, and a prior
+on pose and depth. The Jacobian is analytic: a turn about the axis a at c moves the point p by a x (p - c).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import roma
@@ -14,18 +15,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from crowdmesh.experts._chain import Chain
-from crowdmesh.experts._landmark_start import Evidence
+from crowdmesh.experts._landmark_start import FARTHEST_M, NEAREST_M, Evidence
 
 NEAR_M = 0.1
 """Points nearer to the camera plane than this are treated as lying there."""
 
 _POSITION_ERROR_M = 0.015  # of a landmark across the line of sight: measured on renderings, see _anny_tables
 _OUTLIER = 3.0  # residuals beyond this many standard deviations count linearly instead of squared
-_LIMIT_SOFTNESS = 0.09  # radians: standard deviation of what exceeds the limit of a joint
+_LIMIT_SOFTNESS = 0.03  # radians: standard deviation of what exceeds the limit of a joint
 _DEPTH_SPREAD = 0.5  # of the logarithm of the depth, around the first guess
 
-_ITERATIONS = 20
-_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 3e-2, 1e-7, 1e8
+_ITERATIONS = 25
+_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1.0, 1e-7, 1e8  # the first steps are small: fewer wrong minima
 _ABSOLUTE_DAMPING = 1e-6
 _CONVERGED = 5e-4  # relative change of the cost
 
@@ -36,7 +37,7 @@ class State:
 
     Attributes:
         rotations: (K, J, 3, 3) relative to the parent.
-        place: (K, 3) x/z, y/z and log z of the root joint in the camera frame: whatever the step, z stays positive.
+        place: (K, 3) x/z, y/z and log z of the root joint in the camera frame.
     """
 
     rotations: Float[Tensor, "K J 3 3"]
@@ -60,8 +61,10 @@ class State:
         return self.root - chain.rest_joints[0]
 
     def moved(self, chain: Chain, step: Float[Tensor, "K N"]) -> State:
-        """The state after a step: angles of all degrees of freedom, then changes of place."""
-        return State(chain.turned(self.rotations, step[:, :-3]), self.place + step[:, -3:])
+        """The state after a step: angles of all degrees of freedom, then changes of place; z stays within bounds."""
+        place = self.place + step[:, -3:]
+        place[:, 2].clamp_(math.log(NEAREST_M), math.log(FARTHEST_M))
+        return State(chain.turned(self.rotations, step[:, :-3]), place)
 
     def where(self, chosen: Bool[Tensor, " K"], other: State) -> State:
         """This state for the chosen people, the other for the rest."""
@@ -111,7 +114,7 @@ def minimise(chain: Chain, evidence: Evidence, start: State) -> State:
         settled = (then.cost - now.cost).abs() <= _CONVERGED * now.cost
         active = active & ~settled & (damping < _MOST_DAMPING)
         state, now = trial.where(better, state), then.where(better, now)
-        damping = torch.where(better, damping / 3, damping * 10).clamp(min=_LEAST_DAMPING)
+        damping = torch.where(better, damping / 5, damping * 10).clamp(min=_LEAST_DAMPING)
     return state
 
 

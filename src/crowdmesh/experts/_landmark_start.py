@@ -22,11 +22,13 @@ VISIBLE = 0.5
 ENOUGH_LANDMARKS = 4
 """With fewer visible landmarks a person is only placed into the box, in a relaxed pose facing the camera."""
 
+NEAREST_M, FARTHEST_M = 0.3, 10_000.0
+"""Bounds on the depth of a body."""
+
 # Directions of hidden landmarks are guesses of a network that has seen many people: better than nothing.
 _TRUST_IN_HIDDEN = 0.05
 _NEUTRAL = 0.05  # weight of the neutral rotation where the directions leave a turn open
 _TIE = 1e-6  # weight of the box where the rays leave the place open
-_NEAREST_M, _FARTHEST_M = 0.3, 200.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ def gather(chain: Chain, camera: Camera, landmarks: BodyLandmarks, boxes_px: Flo
     """
     used = chain.landmarks.numpy()
     px, world = landmarks.px[:, used], landmarks.world_m[:, used]
-    known = np.isfinite(px).all(-1) & np.isfinite(world).all(-1)
+    known: np.ndarray = np.isfinite(px).all(-1) & np.isfinite(world).all(-1)
     seen = np.where(known, np.nan_to_num(landmarks.visibility[:, used]).clip(0, 1), 0.0)
     rays = torch.from_numpy(np.where(known[..., None], _rays(camera, px), 0.0))
     boxes = torch.from_numpy(_rays(camera, boxes_px.reshape(-1, 2, 2)).reshape(-1, 4))
@@ -95,7 +97,7 @@ def _looking_at(rays: Float[Tensor, "K 2"]) -> Float[Tensor, "K 3 3"]:
 
 
 def first_guess(chain: Chain, evidence: Evidence) -> tuple[Float[Tensor, "K J 3 3"], Float[Tensor, "K 3"]]:
-    """Rotations relative to the parent and translation: trunk and limbs along the observed directions, then the place."""
+    """Rotations relative to the parent, and translation: trunk and limbs along their directions, then the place."""
     count = len(evidence.rays)
     relaxed = chain.relaxed_rotations()
     rotations = relaxed.repeat(count, 1, 1, 1)
@@ -105,7 +107,7 @@ def first_guess(chain: Chain, evidence: Evidence) -> tuple[Float[Tensor, "K J 3 
 
     facing = torch.from_numpy(chain.body.facing_camera)
     correlation = (certainty * observed)[:, TRUNK].mT @ rest[TRUNK]
-    trunk = roma.special_procrustes(correlation + _NEUTRAL * facing)
+    trunk = _nearest_rotation(correlation + _NEUTRAL * facing)
     rotations[:, 0] = trunk
 
     calm = F.normalize(chain.directions @ chain.pose(relaxed, torch.zeros(1, 3, dtype=rest.dtype)).points, dim=-1)
@@ -116,10 +118,16 @@ def first_guess(chain: Chain, evidence: Evidence) -> tuple[Float[Tensor, "K J 3 
     hinge = roma.rotvec_to_rotmat(turn.clamp(chain.low[chain.hinge], chain.high[chain.hinge])[..., None] * bend)
     bent = (hinge @ rest[LOWER_LIMBS][..., None])[..., 0]
     pairs = upper[..., None] * rest[UPPER_LIMBS][:, None] + lower[..., None] * bent[..., None, :]
-    rotations[:, chain.limbs[:, 0]] = roma.special_procrustes(pairs + _NEUTRAL * torch.eye(3, dtype=rest.dtype))
+    rotations[:, chain.limbs[:, 0]] = _nearest_rotation(pairs + _NEUTRAL * torch.eye(3, dtype=rest.dtype))
     rotations[:, chain.limbs[:, 1]] = hinge
     points = chain.pose(rotations, torch.zeros(count, 3, dtype=rest.dtype)).points
     return rotations, _place(points, evidence, _into_box(chain.relaxed_extent, evidence.boxes))
+
+
+def _nearest_rotation(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3 3"]:
+    rotation = roma.special_procrustes(matrix)
+    assert isinstance(rotation, Tensor)
+    return rotation
 
 
 def _angle(a: Tensor, b: Tensor) -> Tensor:
@@ -144,7 +152,7 @@ def _place(points: Float[Tensor, "K P 3"], evidence: Evidence, fallback: Float[T
     tie = _TIE * torch.eye(3, dtype=points.dtype)
     aim = weighted @ missing[..., None] + _TIE * fallback[..., None]
     translation = torch.linalg.solve(weighted @ rows + tie, aim)[..., 0]
-    sane = (translation[:, 2] > _NEAREST_M) & (translation[:, 2] < _FARTHEST_M)
+    sane = (translation[:, 2] > NEAREST_M) & (translation[:, 2] < FARTHEST_M)
     return torch.where(sane[:, None], translation, fallback)
 
 
@@ -155,6 +163,6 @@ def _into_box(extent: Float[Tensor, "2 3"], boxes: Float[Tensor, "K 4"]) -> Floa
     """
     low, high = extent
     size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-4)
-    depth = ((high - low)[:2] / size).amax(1).clamp(_NEAREST_M, _FARTHEST_M)
+    depth = ((high - low)[:2] / size).amax(1).clamp(NEAREST_M, FARTHEST_M)
     middle = (boxes[:, 2:] + boxes[:, :2]) / 2 * depth[:, None]
     return torch.cat((middle, depth[:, None]), 1) - (low + high) / 2

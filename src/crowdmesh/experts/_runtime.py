@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from crowdmesh._native import native_stderr_hidden
 from crowdmesh.errors import AssetError
 
 
@@ -36,7 +34,7 @@ class TfliteNetwork:
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with _quiet_stderr():
+        with native_stderr_hidden():
             self._interpreter = Interpreter(str(path), num_threads=1)
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
@@ -52,17 +50,3 @@ class TfliteNetwork:
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Probability of a logit, float64, safe for any size."""
     return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -60.0, 60.0)))
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Drop what native code writes to the error stream: LiteRT greets there once per process."""
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

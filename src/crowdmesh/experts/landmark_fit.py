@@ -35,7 +35,7 @@ class LandmarkFitResult:
     Attributes:
         pose: (K, J, 3) rotations relative to the parent, axis-angle, radians.
         translation_m: (K, 3) translation of the body model in the camera frame.
-        error_px: (K,) mean distance in the image between a person's visible landmarks and the body's; NaN: none visible.
+        error_px: (K,) mean distance in the image of a person's visible landmarks from the body's; NaN: none visible.
     """
 
     pose: Float[np.ndarray, "K J 3"]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from crowdmesh.body import Anny, load_body, pose_people
+from crowdmesh.body.growth import stature_at
 from crowdmesh.body.keypoints import COCO17
 from crowdmesh.camera import Camera
 from crowdmesh.depth import RelativeDepth
@@ -33,6 +34,8 @@ class WorldConfig:
     ages_years: tuple[float, ...] = (36.0, 33.0, 2.5, 6.0, 11.0, 67.0)
     male: tuple[bool, ...] = (True, False, False, True, False, True)
     seed: int = 2
+    stature_spread: float = 1.0
+    """Standard deviations by which statures vary about the median of their age and sex; 0: everybody is median."""
     width: int = 1280
     height: int = 720
     vertical_fov: float = math.radians(45.0)
@@ -74,10 +77,13 @@ def make_scene(config: WorldConfig | None = None) -> SyntheticScene:
 
 
 def _crowd(config: WorldConfig, body: Anny, random: np.random.Generator) -> People:
-    """People of the median stature of their age, standing in relaxed poses at the origin."""
+    """People standing in relaxed poses at the origin."""
     ages, male = np.array(config.ages_years), np.array(config.male, float)
     count = len(ages)
     shape = body.default_shape(count, ages, male)
+    z_score = config.stature_spread * random.standard_normal(count)
+    stature = np.where(male > 0.5, stature_at(z_score, ages, True), stature_at(z_score, ages, False))
+    shape, _ = body.with_stature(shape, torch.from_numpy(stature).to(shape), ages)
     pose = np.zeros((count, len(body.joint_names), 3))
     joint = {name: i for i, name in enumerate(body.joint_names)}
     for side, sign in (("L", 1.0), ("R", -1.0)):

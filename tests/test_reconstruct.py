@@ -1,0 +1,219 @@
+"""Photographs through the whole line: with stand-ins for the networks everywhere, with the real ones where they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crowdmesh.cli import main
+from crowdmesh.dto import AgeGroup
+from crowdmesh.errors import CrowdMeshError, InputError
+from crowdmesh.experts import Attributes, Detections, Experts, Keypoints, Reconstructor, load_experts
+from crowdmesh.experts.batch import reconstruct_many
+from crowdmesh.experts.camera import MetadataCamera
+from crowdmesh.people import PersonStatus
+from crowdmesh.scene import Scene
+
+
+class Upstream:
+    """All experts but the camera in one: they answer with the synthetic crowd whatever they see."""
+
+    name = "stand-in"
+    assets = ()
+
+    def __init__(self, guess, depth, found: bool = True) -> None:
+        self.people, self.map, self.found = guess.people, depth, found
+
+    def detect(self, image):
+        count = len(self.people) if self.found else 0
+        return Detections(self.people.boxes_px[:count], self.people.scores[:count])
+
+    def locate(self, image, detections):
+        return Keypoints(self.people.keypoints_px[: len(detections)])
+
+    def fit(self, camera, detections, keypoints):
+        return replace(self.people, age_years=None, male_probability=None)
+
+
+class Faces(Upstream):
+    def estimate(self, image, detections, keypoints):
+        people = self.people
+        nothing = np.full((len(people), 4), np.nan)
+        return Attributes(people.age_years, 0.1 * people.age_years, people.male_probability, nothing)
+
+
+class Depth(Upstream):
+    def estimate(self, image):
+        return self.map
+
+
+def reconstructor(crowd, found: bool = True) -> Reconstructor:
+    _, guess, depth = crowd
+    parts = {kind: kind(guess, depth, found) for kind in (Upstream, Faces, Depth)}
+    experts = Experts(
+        persons=parts[Upstream], keypoints=parts[Upstream], mesh=parts[Upstream], attributes=parts[Faces],
+        depth=parts[Depth], camera=MetadataCamera(guess.camera.vertical_fov),
+    )  # fmt: skip
+    return Reconstructor(experts)
+
+
+@pytest.fixture
+def folder(crowd, tmp_path) -> Path:
+    import cv2
+
+    (tmp_path / "photos").mkdir()
+    image = crowd[0].scene.image[..., ::-1]
+    for name in ("a.jpg", "b.jpg"):
+        cv2.imwrite(str(tmp_path / "photos" / name), image)
+    return tmp_path
+
+
+def test_experts_meet_and_people_are_placed(crowd):
+    world, guess, _ = crowd
+    result = reconstructor(crowd)(world.scene.image)
+    true = world.scene.people.joints_m[:, 0, 2]
+    np.testing.assert_allclose(result.scene.people.joints_m[:, 0, 2], true, rtol=0.06)
+    assert result.scene.provenance["camera"] == "given"
+    assert "stand-in" in result.scene.provenance["experts"]
+    assert result.scene.provenance["dto"]["preset"] == "best"
+    np.testing.assert_array_equal(result.first_guess.people.translation_m, guess.people.translation_m)
+
+
+def test_an_image_without_people_is_a_valid_scene(crowd, folder):
+    (result,) = reconstruct_many([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd, found=False))
+    assert (result.outcome, result.people) == ("done", 0)
+    assert "no person found" in result.notes
+    assert len(Scene.load(folder / "out" / "a.scene.npz").people) == 0
+    assert json.loads((folder / "out" / "a.json").read_text())["people"] == []
+    assert not (folder / "out" / "a.glb").exists()
+    (again,) = reconstruct_many([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd))
+    assert again.outcome == "skipped"
+
+
+def test_one_bad_image_does_not_stop_the_rest(crowd, folder):
+    photos = folder / "photos"
+    (photos / "broken.jpg").write_bytes((photos / "a.jpg").read_bytes()[:2000])
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("not an image")
+    names = ["a.jpg", "broken.jpg", "empty.jpg", "text.jpg", "missing.jpg", "b.jpg"]
+    results = list(reconstruct_many([photos / n for n in names], folder / "out", reconstructor(crowd)))
+    assert [r.outcome for r in results] == ["done", "failed", "failed", "failed", "failed", "done"]
+    for result in results[1:5]:
+        assert result.photo.name in result.notes[0]
+        assert "\n" not in result.notes[0]
+    assert {p.name.split(".")[0] for p in (folder / "out").iterdir()} == {"a", "b"}
+
+
+def test_an_interrupted_run_is_finished_by_the_next(crowd, folder, monkeypatch):
+    import crowdmesh.experts.outputs as outputs
+
+    photos = [folder / "photos" / name for name in ("a.jpg", "b.jpg")]
+    run = lambda: list(reconstruct_many(photos, folder / "out", reconstructor(crowd)))  # noqa: E731
+    real = outputs.save_glb
+
+    def interrupted(scene, faces, path):
+        if path.name == "b.glb":
+            raise KeyboardInterrupt
+        real(scene, faces, path)
+
+    monkeypatch.setattr(outputs, "save_glb", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    written = {p.name for p in (folder / "out").iterdir()}
+    assert "a.json" in written
+    assert "b.json" not in written
+    assert not [name for name in written if name.startswith(".")]  # nothing half-written
+    assert [r.outcome for r in run()] == ["skipped", "done"]
+    assert {"b.json", "b.glb", "b.png", "b.scene.npz"} <= {p.name for p in (folder / "out").iterdir()}
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(crowd, folder):
+    shutil.copytree(folder / "photos", folder / "more")
+    photos = [folder / "photos" / "a.jpg", folder / "more" / "a.jpg"]
+    results = list(reconstruct_many(photos, folder / "out", reconstructor(crowd)))
+    assert [r.outcome for r in results] == ["done", "done"]
+    assert len(list((folder / "out").glob("*.json"))) == 2
+
+
+def test_unknown_experts():
+    with pytest.raises(InputError, match="unknown experts 'huge'; use one of lite"):
+        load_experts("huge")
+
+
+@pytest.fixture(scope="module")
+def lite(photos) -> Reconstructor:
+    return Reconstructor(load_experts("lite"))
+
+
+def test_the_baby_sits_with_its_parents(lite, photos):
+    result = lite(photos / "parents_and_baby.jpg")
+    people, before = result.scene.people, result.first_guess.people
+    baby = int(np.argmin(people.age_years))
+    assert people.age_years[baby] < 3
+    parents = [k for k in range(3) if k != baby]
+    depth, first = people.joints_m[:, 0, 2], before.joints_m[:, 0, 2]
+    assert first[baby] - first[parents].max() > 0.6  # adult-sized, it lay far behind them
+    assert np.abs(depth[baby] - depth[parents]).max() < 0.6
+    assert people.stature_m[baby] < 1.1
+    assert people.stature_m[parents].min() > 1.45
+    assert all(status.placed for status in result.placement.statuses)
+    assert result.placement.accepted
+
+
+def test_children_are_not_behind_the_adult_or_the_failure_shows(lite, photos):
+    result = lite(photos / "surf_family.jpg")
+    placement, people = result.placement, result.scene.people
+    assert len(people) == 5
+    adult = int(np.argmin(people.boxes_px[:, 1]))  # the only one who stands
+    depth = people.joints_m[:, 0, 2]
+    for child in np.flatnonzero(placement.prior_group <= AgeGroup.TEEN):
+        assert depth[child] <= depth[adult] + 0.2
+    # The networks see no child here (faces of 25 pixels, wetsuits): that must not pass for a good result.
+    unknown = np.isnan(people.age_years)
+    assert unknown.sum() >= 3
+    visible = (
+        PersonStatus.PLACED_AGE_UNKNOWN,
+        PersonStatus.KEPT_IMPLAUSIBLE_STATURE,
+        PersonStatus.PLACED_STATURE_LIMITED,
+    )
+    assert all(placement.statuses[k] in visible for k in np.flatnonzero(unknown))
+    assert not placement.accepted
+
+
+def test_command_on_a_folder(photos, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photos / "soccer.jpg", tmp_path / "in")
+    (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    arguments = ["reconstruct", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--fov", "40"]
+    assert main(arguments) == 1  # one failed
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "failed" in printed
+    assert "done" in printed
+    table = json.loads((tmp_path / "out" / "soccer.json").read_text())
+    assert table["camera"]["vertical_fov_deg"] == pytest.approx(40)
+    assert len(table["people"]) == 2
+    assert main(arguments) == 1
+    assert "skipped" in capsys.readouterr().out
+
+
+def test_top_level_function(photos):
+    import crowdmesh
+
+    scene = crowdmesh.reconstruct(str(photos / "soccer.jpg"), fov=0.7)
+    assert len(scene.people) == 2
+    assert scene.camera.vertical_fov == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (15, 400, 3)])
+def test_images_too_small_to_hold_anybody(crowd, tmp_path, shape):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros(shape, np.uint8))
+    with pytest.raises(CrowdMeshError, match=r"tiny\.png"):
+        reconstructor(crowd)(tmp_path / "tiny.png")
