@@ -285,7 +285,10 @@ def test_the_expert_returns_people_with_their_evidence():
     people = posed_crowd(3, seed=12)
     detections = Detections(people.boxes_px.clip(0), np.array([0.9, 0.8, 0.7]))
     coco = np.random.default_rng(0).uniform(0, 700, (3, 17, 3))
-    fitted = LandmarkFit().fit(CAMERA, detections, Keypoints(coco, people.landmarks))
+    unknown = coco.copy()
+    unknown[1, 4, 0] = np.nan
+    coco[1, 4] = 0.0
+    fitted = LandmarkFit().fit(CAMERA, detections, Keypoints(unknown, people.landmarks))
     assert fitted.body == "anny" and fitted.age_years is None
     np.testing.assert_allclose(fitted.stature_m, float(BODY.stature(BODY.default_shape(1))), rtol=1e-6)
     np.testing.assert_array_equal(fitted.keypoints_px, coco)

@@ -193,7 +193,7 @@ def _dense_weights(data: dict[str, np.ndarray]) -> Tensor:
 
 
 _POINT_BONES = {
-    "eye": "eye", "shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist", "hip": "upperleg02",
+    "eye": "eye", "shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist", "hip": "upperleg01",
     "knee": "lowerleg01", "ankle": "foot",
 }  # fmt: skip
 

@@ -8,8 +8,8 @@ FREE = math.inf
 
 # bone: (axis, relaxed, spread, low, high) of each degree of freedom, in degrees from the rest pose (an A-pose with the
 # elbows bent by 41 degrees). x, y, z: the axes of the body at rest (x to its left, front -y, z up); along, bend, side:
-# those of a limb (see _chain.py). Bones of the right side mirror those of the left. ``spread``: standard deviation of a
-# Gaussian around ``relaxed``; low and high are soft limits. The ranges are rounded from the usual tables of joint motion
+# those of a limb (see _chain.py). Bones of the right side mirror those of the left. spread: standard deviation of a
+# Gaussian around relaxed; low and high are soft limits. The ranges are rounded from the usual tables of joint motion
 # (AAOS), the spreads from how people stand and sit in photographs: a regulariser, not a measurement.
 FREEDOM: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
     "root": (("x", 0, FREE, -FREE, FREE), ("y", 0, FREE, -FREE, FREE), ("z", 0, FREE, -FREE, FREE)),
@@ -34,10 +34,10 @@ LOWER_PART = {"arm": ("lowerarm02.L", "wrist.L"), "leg": ()}
 
 # landmark: (bone, place in the bone, trust in its image position); places in metres from the joint at rest, in the axes
 # of the body. Where BlazePose sees a landmark of Anny, by least squares over 360 shaded renderings of Anny in random
-# poses (residuals of 1.4 to 2.5 cm): hips and shoulders lie further in than the joints and hardly move with the limb, the
-# ankle is 3.5 cm above the joint of the foot. Only eyes and ears are placed as on photographed faces: the network sees
-# those of the bald renderings too close together. (Anny's thigh turns in upperleg01; upperleg02 lies 9 cm down the
-# thigh.) Landmarks of one head, hand or foot err together, hence their lower trust.
+# poses (residuals of 1.4 to 2.5 cm): hips and shoulders lie further in than the joints and hardly move with the limb,
+# the ankle is 3.5 cm above the joint of the foot. Only eyes and ears are placed as on photographed faces: the network
+# sees those of the bald renderings too close together. (Anny's thigh turns in upperleg01; upperleg02 lies 9 cm down
+# the thigh.) Landmarks of one head, hand or foot err together, hence their lower trust.
 LANDMARKS: dict[int, tuple[str, tuple[float, float, float], float]] = {
     0: ("head", (0.0, -0.100, 0.010), 0.4),
     2: ("head", (0.029, -0.076, 0.040), 0.4),

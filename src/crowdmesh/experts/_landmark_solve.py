@@ -1,7 +1,7 @@
 """The optimisation of the landmark fit: damped Gauss-Newton (Levenberg-Marquardt) over all people at once, in float64.
 
-Residuals, each over its standard deviation: positions in the image, directions told by the metric landmarks, and a prior
-on pose and depth. The Jacobian is analytic: a turn about the axis a at c moves the point p by a x (p - c).
+Residuals, each over its standard deviation: positions in the image, directions told by the metric landmarks, and a
+prior on pose and depth. The Jacobian is analytic: a turn about the axis a at c moves the point p by a x (p - c).
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def gather(chain: Chain, camera: Camera, landmarks: BodyLandmarks, boxes_px: Flo
     """
     used = chain.landmarks.numpy()
     px, world = landmarks.px[:, used], landmarks.world_m[:, used]
-    known: np.ndarray = np.isfinite(px).all(-1) & np.isfinite(world).all(-1)
+    known = np.asarray(np.isfinite(np.concatenate((px, world), -1)).all(-1))
     seen = np.where(known, np.nan_to_num(landmarks.visibility[:, used]).clip(0, 1), 0.0)
     rays = torch.from_numpy(np.where(known[..., None], _rays(camera, px), 0.0))
     boxes = torch.from_numpy(_rays(camera, boxes_px.reshape(-1, 2, 2)).reshape(-1, 4))

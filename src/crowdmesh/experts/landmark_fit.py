@@ -88,6 +88,8 @@ class LandmarkFit:
     def fit(self, camera: Camera, detections: Detections, keypoints: Keypoints) -> People:
         """One adult per detection, in order, with surface and joints; ``fit_error_px`` says how well it fits.
 
+        Keypoints that are not finite become zeros, with confidence 0.
+
         Raises:
             InputError: the keypoints come without landmarks, or are not those of the detections.
         """
@@ -102,6 +104,7 @@ class LandmarkFit:
         result = fit_landmarks(body, camera, keypoints.landmarks, detections.boxes_px)
         count = len(detections)
         shape = body.default_shape(count)
+        known = np.isfinite(keypoints.coco17_px).all(-1, keepdims=True)
         people = People(
             body=body.name,
             translation_m=result.translation_m,
@@ -111,7 +114,7 @@ class LandmarkFit:
             boxes_px=detections.boxes_px,
             scores=detections.scores,
             masks=detections.masks if detections.masks is not None else keypoints.masks,
-            keypoints_px=keypoints.coco17_px,
+            keypoints_px=np.where(known, keypoints.coco17_px, 0.0),
             fit_error_px=result.error_px,
         )
         return pose_people(people, body)
