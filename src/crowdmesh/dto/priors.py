@@ -89,8 +89,8 @@ def stature_prior(
 
 def age_group(age_years: Float[np.ndarray, " K"], male_probability: Float[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
     """The :class:`AgeGroup` of each person; unknown ages (NaN) are adults, unknown sexes undecided."""
-    minor = np.searchsorted(GROUP_END_YEARS, np.nan_to_num(age_years, nan=np.inf), side="right")
-    male = np.nan_to_num(male_probability, nan=0.5)
+    minor = np.searchsorted(GROUP_END_YEARS, np.where(np.isnan(age_years), np.inf, age_years), side="right")
+    male = np.where(np.isnan(male_probability), 0.5, male_probability)
     adult = np.where(
         male < FEMALE_BELOW, AgeGroup.FEMALE, np.where(male >= MALE_FROM, AgeGroup.MALE, AgeGroup.UNDECIDED)
     )
