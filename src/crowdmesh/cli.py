@@ -12,6 +12,7 @@ import tyro
 from crowdmesh.errors import CrowdMeshError, InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from crowdmesh.dto import DTOConfig, Placement
@@ -186,14 +187,16 @@ def _check_writable(folder: Path) -> None:
 
 
 def _print_placement(guess: Scene, placed: Scene, placement: Placement) -> None:
+    from crowdmesh.body import body_of
+    from crowdmesh.dto import person_depth
+
     table = _table("id", "depth before", "depth after", "stature before", "stature after", "residual", "status")
-    before = placement.initial_depth_m
+    before, after = (person_depth(scene, body_of(scene.people)) for scene in (guess, placed))
     for k, status in enumerate(placement.statuses):
-        std = f" ± {placement.depth_std_m[k]:.2f}"
         table.add_row(
             str(k),
-            f"{before[k]:.2f} m" if before[k] else "",
-            f"{before[k] * placement.depth_ratio[k]:.2f}{std} m" if before[k] else "",
+            f"{before[k]:.2f} m",
+            f"{after[k]:.2f} ± {placement.depth_std_m[k]:.2f} m",
             f"{guess.people.stature_m[k]:.2f} m",
             f"{placed.people.stature_m[k]:.2f} m",
             f"{placement.standardised_residual[k]:+.2f}",
@@ -219,7 +222,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _console(err: bool = False):
+def _console(err: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=err)

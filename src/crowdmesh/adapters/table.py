@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def read_people(path: str | Path) -> Scene:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FormatError(f"cannot read people from {path}: {error}") from error
     if "header" in table:
-        return Scene.load(path)
+        scene = Scene.load(path)
+        return scene if scene.people.vertices_m is not None else replace(scene, people=pose_people(scene.people))
     unknown = set(table) - CAMERA_KEYS - PEOPLE_KEYS
     if unknown:
         key = min(unknown)

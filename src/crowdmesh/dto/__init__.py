@@ -1,7 +1,7 @@
 """DTO: one affine depth transform puts everybody in an image in their place (paper section 3.2)."""
 
 from crowdmesh.dto.config import PRESETS, CueConfig, DTOConfig, ScaleConfig, best, official, paper
-from crowdmesh.dto.cues import Cues, measure
+from crowdmesh.dto.cues import Cues, measure, person_depth
 from crowdmesh.dto.interval import ScaleInterval, scale_interval
 from crowdmesh.dto.place import place
 from crowdmesh.dto.placement import Placement
@@ -25,6 +25,7 @@ __all__ = [
     "measure",
     "official",
     "paper",
+    "person_depth",
     "place",
     "reshape",
     "scale_interval",
