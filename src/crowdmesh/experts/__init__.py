@@ -9,13 +9,14 @@ from crowdmesh.experts.base import (
     DepthExpert,
     Detections,
     Expert,
+    Experts,
     KeypointExpert,
     Keypoints,
     MeshExpert,
     PersonDetector,
 )
 from crowdmesh.experts.presets import load_experts
-from crowdmesh.experts.reconstruct import Experts, Reconstruction, Reconstructor, reconstruct
+from crowdmesh.experts.reconstruct import Reconstruction, Reconstructor, reconstruct
 
 __all__ = [
     "AttributeExpert",

@@ -192,6 +192,22 @@ class MeshExpert(Expert, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Experts:
+    """One expert per question."""
+
+    persons: PersonDetector
+    keypoints: KeypointExpert
+    depth: DepthExpert
+    attributes: AttributeExpert
+    camera: CameraExpert
+    mesh: MeshExpert
+
+    def all(self) -> tuple[Expert, ...]:
+        """The experts in the order in which an image meets them."""
+        return (self.camera, self.persons, self.keypoints, self.mesh, self.attributes, self.depth)
+
+
 def _check(owner: str, count: int, **arrays: tuple[np.ndarray, tuple[int, ...]]) -> None:
     for name, (value, trailing) in arrays.items():
         if value.shape != (count, *trailing):

@@ -6,13 +6,13 @@ from functools import lru_cache
 
 from crowdmesh.assets import Asset
 from crowdmesh.errors import InputError
+from crowdmesh.experts.base import Experts
 from crowdmesh.experts.camera import MetadataCamera
 from crowdmesh.experts.landmark_fit import LandmarkFit
 from crowdmesh.experts.lite_depth import FastDepth
 from crowdmesh.experts.lite_faces import FaceAttributes
 from crowdmesh.experts.lite_persons import YoloxPersons
 from crowdmesh.experts.lite_pose import BlazePose
-from crowdmesh.experts.reconstruct import Experts
 
 PRESETS: dict[str, tuple[Asset, ...]] = {
     "lite": (*YoloxPersons.assets, *BlazePose.assets, *FaceAttributes.assets, *FastDepth.assets),

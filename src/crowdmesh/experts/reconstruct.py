@@ -14,34 +14,11 @@ from jaxtyping import UInt8
 from crowdmesh.body import load_body, pose_people
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto import DTOConfig, Placement, place
-from crowdmesh.experts.base import (
-    AttributeExpert,
-    CameraExpert,
-    DepthExpert,
-    Expert,
-    KeypointExpert,
-    MeshExpert,
-    PersonDetector,
-)
+from crowdmesh.experts.base import Experts
+from crowdmesh.experts.presets import load_experts
 from crowdmesh.images import read_image
 from crowdmesh.people import People
 from crowdmesh.scene import Scene
-
-
-@dataclass(frozen=True)
-class Experts:
-    """One expert per question (see :mod:`crowdmesh.experts.base`)."""
-
-    persons: PersonDetector
-    keypoints: KeypointExpert
-    depth: DepthExpert
-    attributes: AttributeExpert
-    camera: CameraExpert
-    mesh: MeshExpert
-
-    def all(self) -> tuple[Expert, ...]:
-        """The experts in the order in which an image meets them."""
-        return (self.camera, self.persons, self.keypoints, self.mesh, self.attributes, self.depth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +122,4 @@ def reconstruct(
         fov: vertical field of view in radians; by default from EXIF, else 60 degrees over the longer side.
         experts: a preset of experts, see :func:`crowdmesh.experts.load_experts`.
     """
-    from crowdmesh.experts.presets import load_experts
-
     return Reconstructor(load_experts(experts, fov))(photo).scene
