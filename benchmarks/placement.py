@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from crowdmesh.demo import order_errors, pelvis_depth
 from crowdmesh.dto import best, official, paper, place
 from crowdmesh.errors import InputError
 from crowdmesh.scene import Scene
@@ -28,7 +29,6 @@ VARIANTS = {
 }
 AGE_ERROR = 0.2
 DEPTH_ERROR = 0.04
-GAP_M = 0.2
 
 
 def scene(seed: int) -> tuple[Scene, Scene, object] | None:
@@ -52,16 +52,9 @@ def scene(seed: int) -> tuple[Scene, Scene, object] | None:
 
 def errors(found: Scene, truth: Scene) -> tuple[float, float, int, int]:
     """Mean relative depth error, mean stature error, wrong and all ordered pairs."""
-    z, true = (s.people.joints_m[:, 0, 2].astype(float) for s in (found, truth))
-    gap, true_gap = z[:, None] - z, true[:, None] - true
-    ordered = true_gap > GAP_M
+    z, true = pelvis_depth(found), pelvis_depth(truth)
     stature = np.abs(found.people.stature_m - truth.people.stature_m)
-    return (
-        float(np.abs(z / true - 1).mean()),
-        float(stature.mean()),
-        int((ordered & (gap <= 0)).sum()),
-        int(ordered.sum()),
-    )
+    return float(np.abs(z / true - 1).mean()), float(stature.mean()), *order_errors(z, true)
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ def timed(call: Callable[[], object], repeats: int = 15) -> tuple[float, float, 
 
 
 def ms(times: tuple[float, float, float]) -> str:
+    """Median and range in milliseconds."""
     return f"{times[0] * 1e3:.1f} ms ({times[1] * 1e3:.1f} – {times[2] * 1e3:.1f})"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, requires
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import crowdmesh
 
@@ -101,7 +103,7 @@ def test_torchvision_cannot_be_reached_through_the_dependencies():
         "ultralytics",
         "lightning",
     }
-    seen, waiting = set(), ["crowdmesh"]
+    seen, waiting, missing = set(), ["crowdmesh"], []
     while waiting:
         name = waiting.pop()
         if name in seen:
@@ -110,12 +112,15 @@ def test_torchvision_cannot_be_reached_through_the_dependencies():
         try:
             needed = [Requirement(line) for line in requires(name) or []]
         except PackageNotFoundError:
+            missing.append(name)
             continue
-        waiting += [r.name.lower() for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+        wanted = [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+        waiting += [canonicalize_name(name) for name in wanted]
+    assert not missing, "every dependency must be installed for this test to see the whole tree"
     assert len(seen) > 15
     assert not seen & forbidden
     sources = "".join(file.read_text() for file in SOURCE.rglob("*.py"))
-    assert not [name for name in forbidden if f"import {name}" in sources]
+    assert not [name for name in forbidden if re.search(rf"^\s*(import|from)\s+{name}\b", sources, re.MULTILINE)]
 
 
 def test_nothing_unpickles():
@@ -125,3 +130,31 @@ def test_nothing_unpickles():
         assert "weights_only=False" not in text, file
         if "pickle" in text.replace("allow_pickle=False", "").replace("pickled", "") and file.name != "_smpl_files.py":
             assert "import pickle" not in text, file
+
+
+def test_links_between_documents_lead_somewhere():
+    root = SOURCE.parent.parent
+    for document in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_status_is_documented():
+    text = (SOURCE.parent.parent / "docs" / "conventions.md").read_text()
+    for status in crowdmesh.PersonStatus:
+        assert f"`{status.name}`" in text or status.name in text, status
+
+
+def test_the_command_line_offers_what_the_configuration_knows():
+    from typing import get_args
+
+    from crowdmesh import cli
+    from crowdmesh.depth import DepthKind
+    from crowdmesh.dto import config
+    from crowdmesh.experts import presets
+
+    assert get_args(cli.Preset) == get_args(config.PresetName) == tuple(config.PRESETS)
+    assert get_args(cli.Prior) == get_args(config.PriorName)
+    assert get_args(cli.Kind) == get_args(DepthKind)
+    assert tuple(presets.PRESETS) == ("lite",)

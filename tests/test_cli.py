@@ -67,6 +67,7 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
         (["place", "{people}", "--depth", "{depth}", "--kind", "metric", "--preset", "official"], "disparity only"),
         (["place", "{people}", "--depth", "{depth}", "--out", "/proc/nowhere"], "cannot write to folder"),
         (["reconstruct", "nowhere.jpg"], "nowhere.jpg"),
+        (["reconstruct"], "name at least one photo"),
         (["reconstruct", "nowhere.jpg", "--fov", "0.8"], "in degrees"),
     ],
 )

@@ -150,7 +150,10 @@ def test_people_without_evidence_keep_their_place_with_a_reason(crowd):
     for k in (1, 4):
         np.testing.assert_array_equal(placed.people.vertices_m[k], scene.people.vertices_m[k])
         assert placement.depth_ratio[k] == 1
-        assert placement.depth_std_m[k] >= 0
+        # Nothing was learnt: the prior's relative spread of the stature is that of the depth.
+        spread = placement.prior_std_m[k] / placement.prior_mean_m[k]
+        assert placement.initial_depth_m[k] == pytest.approx(pelvis(scene)[k], rel=1e-6)
+        assert placement.depth_std_m[k] == pytest.approx(spread * pelvis(scene)[k], rel=1e-6)
     assert sum(status.placed for status in placement.statuses) == 4
 
 
@@ -169,6 +172,8 @@ def test_nobody(crowd):
     assert len(placement) == 0
     assert not placement.accepted
     assert placement.score == np.inf
+    assert placement.scale is None
+    assert placement.notes == ()
 
 
 @pytest.mark.parametrize("preset", [best, paper, official])
@@ -248,3 +253,50 @@ def test_body_of_names_the_fix():
     people = People(body="rigid", translation_m=np.zeros((1, 3)), stature_m=np.ones(1), vertices_m=np.ones((1, 4, 3)))
     with pytest.raises(InputError, match=r"needs people\.faces"):
         body_of(people)
+
+
+def test_zeros_are_no_depth_whatever_the_kind(crowd):
+    world, guess, _ = crowd
+    values = world.depth.values.copy()
+    values[::2] = 0
+    for kind in ("depth", "metric", "disparity"):
+        inverse = np.where(values > 0, 1 / np.maximum(values, 0.1), 0).astype(np.float32)
+        some = RelativeDepth(inverse if kind == "disparity" else values, kind)
+        placed, placement = place(guess, some)
+        assert (placement.excluded > 0).all()
+        np.testing.assert_allclose(pelvis(placed), pelvis(place(guess, world.depth)[0]), rtol=0.03)
+
+
+@pytest.mark.parametrize("preset", [best, paper])
+def test_disparity_too_small_to_invert_is_excluded(crowd, preset):
+    _, guess, disparity = crowd
+    values = disparity.values.astype(float)
+    values[guess.people.masks.to_dense()[3]] = 1e-310
+    _, placement = place(guess, RelativeDepth(values, "disparity"), preset())
+    assert placement.statuses[3] is PersonStatus.KEPT_NO_DEPTH
+    assert placement.excluded[3] > 0
+
+
+def test_posterior_spread_is_positive_for_everybody(crowd):
+    _, guess, disparity = crowd
+    for preset in (best, paper, official):
+        _, placement = place(guess, disparity, preset())
+        assert (placement.depth_std_m > 0).all()
+        assert (placement.stature_std_m > 0).all()
+
+
+def test_vertices_of_another_body_are_refused(crowd):
+    _, guess, disparity = crowd
+    other = without(guess, vertices_m=guess.people.vertices_m[:, :100], pose=None, shape=None, joints_m=None)
+    with pytest.raises(InputError, match="100 vertices each, but body 'anny' has 1229"):
+        place(other, disparity)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_misspelt_presets_and_priors_are_refused():
+    from crowdmesh.dto import DTOConfig
+
+    with pytest.raises(InputError, match="unknown prior 'who'; use one of paper, lms, agnostic"):
+        DTOConfig(prior="who")
+    with pytest.raises(InputError, match="unknown preset"):
+        DTOConfig(preset="mine")

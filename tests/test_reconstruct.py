@@ -86,7 +86,7 @@ def test_experts_meet_and_people_are_placed(crowd):
 
 def test_an_image_without_people_is_a_valid_scene(crowd, folder):
     (result,) = reconstruct_many([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd, found=False))
-    assert (result.outcome, result.people) == ("done", 0)
+    assert (result.outcome, result.people) == ("done", 0), result.notes
     assert "no person found" in result.notes
     assert len(Scene.load(folder / "out" / "a.scene.npz").people) == 0
     assert json.loads((folder / "out" / "a.json").read_text())["people"] == []
@@ -141,6 +141,64 @@ def test_photos_of_one_name_do_not_overwrite_each_other(crowd, folder):
     assert len(list((folder / "out").glob("*.json"))) == 2
 
 
+def test_an_input_photo_is_never_overwritten(crowd, folder):
+    import cv2
+
+    photo = folder / "photos" / "p.png"
+    cv2.imwrite(str(photo), crowd[0].scene.image)
+    before = photo.read_bytes()
+    (result,) = reconstruct_many([photo], folder / "photos", reconstructor(crowd))
+    assert result.outcome == "failed"
+    assert "would replace an input photo" in result.notes[0]
+    assert photo.read_bytes() == before
+
+
+def test_other_photos_and_settings_are_not_taken_for_finished_work(crowd, folder):
+    photo = folder / "photos" / "a.jpg"
+    run = lambda r, **options: next(iter(reconstruct_many([photo], folder / "out", r, **options)))  # noqa: E731
+    ours = reconstructor(crowd)
+    assert [run(ours).outcome, run(ours).outcome] == ["done", "skipped"]
+    other = Reconstructor(ours.experts, replace(ours.config, prior="lms"))
+    assert "other settings; use --overwrite" in run(other).notes[0]
+    assert run(other, overwrite=True).outcome == "done"
+    (folder / "out" / "a.png").unlink()
+    assert run(other).outcome == "done"  # not everything was there
+
+
+def test_an_unforeseen_error_is_named_and_the_rest_go_on(crowd, folder, monkeypatch):
+    ours = reconstructor(crowd)
+    real = ours.experts.persons.detect
+    calls = iter([ZeroDivisionError("boom"), None])
+
+    def detect(image):
+        error = next(calls)
+        if error:
+            raise error
+        return real(image)
+
+    monkeypatch.setattr(ours.experts.persons, "detect", detect)
+    photos = [folder / "photos" / name for name in ("a.jpg", "b.jpg")]
+    results = list(reconstruct_many(photos, folder / "out", ours))
+    assert [r.outcome for r in results] == ["failed", "done"]
+    assert "unexpected ZeroDivisionError, please report it: boom" in results[0].notes[0]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(200, 300), (200, 300, 4), (1, 1, 3)])
+def test_arrays_that_are_no_photographs_are_refused(crowd, shape):
+    with pytest.raises(InputError, match="the image"):
+        reconstructor(crowd)(np.zeros(shape, np.uint8))
+
+
+def test_names_of_outputs_are_unique():
+    from crowdmesh.experts.batch import _stems
+
+    photos = [Path(p) for p in ("x/a.jpg", "y/a.jpg", "z/x_a.jpg.png", "y/a.png", "b.jpg")]
+    stems = _stems(photos)
+    assert len(set(stems.values())) == len(photos)
+    assert stems[Path("b.jpg")] == "b"
+
+
 def test_unknown_experts():
     with pytest.raises(InputError, match="unknown experts 'huge'; use one of lite"):
         load_experts("huge")
@@ -172,8 +230,10 @@ def test_children_are_not_behind_the_adult_or_the_failure_shows(lite, photos):
     assert len(people) == 5
     adult = int(np.argmin(people.boxes_px[:, 1]))  # the only one who stands
     depth = people.joints_m[:, 0, 2]
-    for child in np.flatnonzero(placement.prior_group <= AgeGroup.TEEN):
-        assert depth[child] <= depth[adult] + 0.2
+    children = np.flatnonzero(placement.prior_group <= AgeGroup.TEEN)
+    if len(children):  # the networks may improve
+        assert (depth[children] <= depth[adult] + 0.05).all()
+        return
     # The networks see no child here (faces of 25 pixels, wetsuits): that must not pass for a good result.
     unknown = np.isnan(people.age_years)
     assert unknown.sum() >= 3
@@ -184,6 +244,25 @@ def test_children_are_not_behind_the_adult_or_the_failure_shows(lite, photos):
     )
     assert all(placement.statuses[k] in visible for k in np.flatnonzero(unknown))
     assert not placement.accepted
+
+
+def test_children_of_known_age_end_level_with_the_adult(lite, photos):
+    """What the missing faces cost: with ages, the same depth map draws the children up to the adult."""
+    from crowdmesh.dto import place
+
+    result = lite(photos / "surf_family.jpg")
+    people = result.first_guess.people
+    adult = int(np.argmin(people.boxes_px[:, 1]))
+    ages = np.where(np.arange(5) == adult, 35.0, 11.0)
+    guess = replace(result.first_guess, people=replace(people, age_years=ages, male_probability=np.full(5, 0.5)))
+    placed, placement = place(guess, result.depth)
+    before, after = (scene.people.joints_m[:, 0, 2] for scene in (guess, placed))
+    children = np.arange(5) != adult
+    assert (before[children] - before[adult]).min() > 0.8
+    assert np.abs(after[children] - after[adult]).max() < 0.4
+    assert (placed.people.stature_m[children] < 1.55).all()
+    assert placed.people.stature_m[adult] > 1.6
+    assert placement.accepted
 
 
 def test_command_on_a_folder(photos, tmp_path, capsys):

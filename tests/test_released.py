@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,11 +27,16 @@ def test_recorded_groups(solver_cases):
 
 def test_a_pair_is_moved_but_never_counts_as_optimised(crowd):
     _, guess, disparity = crowd
-    pair = type(guess)(guess.camera, guess.people[[0, 2]])
-    placed, placement = place(pair, disparity, official())
-    if placement.active == 0:
-        assert not placement.accepted
-        np.testing.assert_allclose(placement.standardised_residual, 0, atol=1e-6)
+    # The two nearest adults are large enough for the release.
+    pair = replace(guess, people=guess.people[[0, 5]])
+    free = replace(official(), scale=replace(official().scale, min_correlation=2.0))  # nobody's slope counts
+    scaled = RelativeDepth(disparity.values * np.float32(10), "disparity")  # well above the default bound
+    placed, placement = place(pair, scaled, free)
+    assert placement.active == 0
+    assert all(status.placed for status in placement.statuses)
+    np.testing.assert_allclose(placement.standardised_residual, 0, atol=1e-6)
+    assert placement.score == np.inf
+    assert not placement.accepted
     assert len(placed.people) == 2
 
 

@@ -57,7 +57,6 @@ def test_no_grid_point_is_better(seed, bounds):
     shifts = answer.shift[0] + np.linspace(-3, 3, 301)
     best = min(objective(p, s, t) for s in scales for t in shifts)
     assert answer.objective[0] <= best + 1e-9
-    assert best - answer.objective[0] < 2.0 * len(shifts)  # the grid does surround the optimum
     np.testing.assert_allclose(answer.objective[0], objective(p, answer.scale[0], answer.shift[0]), rtol=1e-9)
 
 
@@ -93,10 +92,13 @@ def test_ragged_scenes_equal_single_scenes(sizes, seed):
     p = problem(sum(sizes), seed)
     scene = np.repeat(np.arange(len(sizes)), sizes)
     mixed = np.random.default_rng(seed).permutation(len(scene))
-    bounds = (np.full(len(sizes), 20.0), np.full(len(sizes), 800.0))
+    random = np.random.default_rng(seed + 1)
+    low = np.where(random.random(len(sizes)) < 0.3, -np.inf, random.uniform(-100, 400, len(sizes)))
+    high = np.where(random.random(len(sizes)) < 0.3, np.inf, random.uniform(-100, 900, len(sizes)))
+    bounds = (low, high)
     together = solve(**{k: v[mixed] for k, v in p.items()}, scale_bounds=bounds, scene=scene[mixed])
     for number in range(len(sizes)):
-        alone = solve(**{k: v[scene == number] for k, v in p.items()}, scale_bounds=(20.0, 800.0))
+        alone = solve(**{k: v[scene == number] for k, v in p.items()}, scale_bounds=(low[number], high[number]))
         np.testing.assert_allclose(together.scale[number], alone.scale[0], rtol=1e-9)
         np.testing.assert_allclose(together.objective[number], alone.objective[0], rtol=1e-9, atol=1e-12)
         assert together.active[number] == alone.active[0]
@@ -119,7 +121,8 @@ def test_any_finite_depth_gives_finite_statures(relative_depth, low, high):
         answer.stature_std_m,
     ):
         assert not np.isnan(value).any()
-    assert low > high or min(low, high) <= answer.scale[0] <= max(low, high)
+    assert min(low, high) <= answer.scale[0] <= max(low, high)
+    assert answer.interval_swapped[0] == (low > high)
 
 
 def test_two_people_reach_their_prior_means_exactly():

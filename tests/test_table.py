@@ -77,6 +77,21 @@ def test_scene_files_are_recognised(crowd, tmp_path):
         ({"image_size": np.array([1280])}, r"image_size must be \(width, height\)"),
         ({"image_size": np.array("big")}, "image_size must hold numbers"),
         ({"age_years": np.full(6, np.inf)}, "age_years holds infinite values"),
+        ({"image_size": np.array([np.nan, 720])}, "image_size must hold whole numbers, got nan"),
+        ({"image_size": np.array([np.inf, 720])}, "image_size must hold whole numbers, got inf"),
+        ({"image_size": np.array([1280.7, 720])}, r"image_size must hold whole numbers, got 1280\.7"),
+        ({"translation_m": np.array(1.0)}, "translation_m must have shape"),
+        ({"translation_m": np.ones((5, 3))}, r"translation_m must have shape \(6, ...\) for 6 people, got \(5, 3\)"),
+        ({"masks": np.full((6, 720, 1280), 255, np.uint8)}, "masks must hold 0"),
+        ({"masks": np.array("all")}, "masks must hold numbers"),
+        ({"faces": np.array([[0, 1, 1.5]])}, r"faces must hold whole numbers, got 1\.5"),
+        ({"faces": np.array([[0, 2, -1]])}, "faces refer to vertex -1"),
+        ({"faces": np.array([[0, 2, 1229]])}, "faces refer to vertex 1229"),
+        ({"stature_m": np.full(6, 170.0)}, "stature_m must be in metres: 170"),
+        ({"vertices_m": np.zeros((6, 4, 3))}, "vertices_m must be in metres in the camera frame: 0"),
+        ({"vertices_m": 170 * np.eye(3)[[0, 0, 0, 1, 1, 1], None] * [[0], [1]]}, "vertices_m must be in metres"),
+        ({"vertices_m": np.full((6, 4, 3), np.nan)}, "vertices_m holds NaN"),
+        ({"vertices_m": np.zeros((6, 0, 3))}, "vertices_m must have shape"),
     ],
 )
 def test_bad_tables_are_refused_in_one_sentence(crowd, tmp_path, change, message):
@@ -86,13 +101,58 @@ def test_bad_tables_are_refused_in_one_sentence(crowd, tmp_path, change, message
         read_people(tmp_path / "people.npz")
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.npz", b""), ("a.npz", b"PK junk"), ("a.json", b"{"), ("a.json", b"[1]")]
+    ("change", "message"),
+    [
+        ({"stature_m": [1.7]}, r"stature_m must have shape \(2, ...\) for 2 people, got \(1,\)"),
+        ({"stature_m": [1.0, 1.0]}, r"stature_m of person . is 1\.000 m but the shape makes 1\."),
+        ({"translation_m": [[0, 0, 5]] * 3}, r"translation_m must have shape \(2, ...\)"),
+        ({"translation_m": 5}, "translation_m must have shape"),
+        ({"masks": [[[0, 1]], [[0]]]}, "masks must hold numbers in a regular array"),
+        ({"shape": [[0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 25.0, 0.5, 0.5, 0.5, 0.5]]}, "'age' of person 1 is 25"),
+        ({"vertices_m": [[[0, 0, 5]]] * 2}, "vertices_m of body 'anny' follow from pose"),
+        ({"joints_m": [[[0, 0, 5]]] * 2, "faces": [[0, 1, 2]]}, "joints_m and faces of body 'anny' follow"),
+        ({"scores": [10**400, 1]}, "scores must hold numbers"),
+        ({"header": "mine"}, "unknown key 'header'"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_sentence(tmp_path, change, message):
+    table = {
+        "body": "anny", "pose": np.zeros((2, 104, 3)).tolist(), "shape": [[0.5] * 6] * 2,
+        "translation_m": [[0, 0, 5]] * 2, "vertical_fov_deg": 50, "image_size": [1280, 720],
+    }  # fmt: skip
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps(table))
+    assert len(read_people(path).people) == 2
+    path.write_text(json.dumps(table | change))
+    with pytest.raises(InputError, match=f"^{path}: .*{message}"):
+        read_people(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.npz", b""),
+        ("a.npz", b"PK junk"),
+        ("a.txt", b"Anna, 1.70 m"),
+        ("a.json", b"{"),
+        ("a.json", b"[1]"),
+        ("a.json", b'{"pose": "\xff"}'),
+        ("a.json", b"[" * 100_000),
+    ],
 )
 def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(FormatError, match="cannot read people from"):
+    with pytest.raises(FormatError, match=rf"{name} is not a readable table of people: ") as caught:
         read_people(tmp_path / name)
+    assert "pickle" not in str(caught.value)
+
+
+def test_other_archives_with_a_header_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", header=np.array("mine"))
+    with pytest.raises(FormatError, match=r"x\.npz is not a readable CrowdMesh scene"):
+        read_people(tmp_path / "x.npz")
 
 
 def test_missing_file():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import zipfile
 from dataclasses import fields, replace
 
 import numpy as np
@@ -12,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from crowdmesh._files import atomic_path, read_npz
+from crowdmesh.body._smpl_files import read_smpl_arrays
 from crowdmesh.camera import Camera
-from crowdmesh.depth import RelativeDepth
+from crowdmesh.depth import RelativeDepth, usable_depth
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.masks import Masks
 from crowdmesh.people import People, PersonStatus
@@ -95,6 +99,29 @@ class TestMasks:
         with pytest.raises(InputError, match="do not add up to 4x4"):
             Masks(4, 4, np.array([3, 2]), np.array([0, 2]))
 
+    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.parametrize(
+        ("height", "runs", "offsets", "message"),
+        [
+            (0, np.array([0]), np.array([0, 1]), "positive image size, got 0x4"),
+            (4, np.array([16]), np.zeros(0, int), "do not partition"),
+            (4, np.array([16]), np.array([0, 2]), "do not partition"),
+            (4, np.array([16.0]), np.array([0, 1]), "whole numbers"),
+            (4, np.array([[16]]), np.array([0, 1]), "one-dimensional"),
+            (4, np.array([20, -4]), np.array([0, 2]), "do not add up"),
+            (4, np.array([2**63 - 1, 2**63 - 1, 18]), np.array([0, 3]), "do not add up"),  # 16 modulo 2**64
+            (4, np.array([16, 16]), np.array([0, 2, 1, 2], np.uint8), "do not partition"),
+        ],
+    )
+    def test_broken_codes_are_refused(self, height, runs, offsets, message):
+        with pytest.raises(InputError, match=message):
+            Masks(height, 4, runs, offsets)
+
+    @pytest.mark.parametrize("shape", [(2, 0, 5), (0, 5, 0)])
+    def test_masks_need_pixels(self, shape):
+        with pytest.raises(InputError, match="positive image size"):
+            Masks.from_dense(np.zeros(shape, bool))
+
 
 class TestPeople:
     @pytest.mark.usefixtures("unchecked")
@@ -107,6 +134,16 @@ class TestPeople:
             ({"male_probability": np.array([0.5, 2.0, 0.1])}, r"\[0, 1\]"),
             ({"keypoints_px": np.ones((3, 14, 3))}, r"keypoints_px must have shape \(3, 17, 3\)"),
             ({"masks": Masks.from_dense(np.zeros((2, 480, 640), bool))}, "2 masks for 3 people"),
+            ({"age_years": np.array([-1.0, np.nan, 4])}, "age_years must not be negative"),
+            ({"age_std_years": np.array([1.0, np.nan, -4])}, "age_std_years must not be negative"),
+            ({"status": np.array([1, 0, 99])}, "status of person 2 is 99"),
+            ({"status": np.array([1, 0.5, 1])}, "status of person 1 is 0.5"),
+            ({"status": np.array([1, 0, np.nan])}, "status of person 2 is nan"),
+            ({"translation_m": np.array(1.0)}, r"translation_m must have shape \(people, 3\), got \(\)"),
+            ({"scores": np.array(list("abc"))}, "scores must hold numbers"),
+            ({"scores": np.ones(3, complex)}, "scores must hold numbers"),
+            ({"faces": np.array([[0, 1, 1.5]])}, r"faces must be \(F, 3\) whole numbers"),
+            ({"faces": np.array([0, 1, 2])}, r"faces must be \(F, 3\) whole numbers"),
         ],
     )
     def test_bad_arrays_are_refused(self, change, message):
@@ -169,6 +206,45 @@ class TestScene:
         with pytest.raises(InputError, match="does not exist"):
             Scene.load(tmp_path / "missing.npz")
 
+    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.parametrize(
+        ("header", "arrays", "message"),
+        [
+            ({"version": None}, {}, "lacks 'version'"),
+            ({"version": "2"}, {}, "version must be a whole number from 1, got '2'"),
+            ({"version": 0}, {}, "version must be a whole number from 1, got 0"),
+            ({"version": True}, {}, "version must be a whole number from 1, got True"),
+            ({"camera": None}, {}, "lacks 'camera'"),
+            ({"camera": [1, 2]}, {}, "camera must have exactly the keys fx, fy"),
+            ({"camera": {"skew": 1.0}}, {}, "camera must have exactly the keys fx, fy"),
+            ({"camera": {"fx": "1"}}, {}, "camera's fx must be a number, got '1'"),
+            ({"camera": {"width": 640.0}}, {}, r"camera's width must be a whole number, got 640\.0"),
+            ({"camera": {"fx": 1.0}}, {}, "focal length"),
+            ({"body": None}, {}, "lacks 'body'"),
+            ({"body": 3}, {}, "body must be a name"),
+            ({"provenance": None}, {}, "lacks 'provenance'"),
+            ({}, {"mask_offsets": None}, "lacks 'mask_offsets'"),
+            ({}, {"mask_runs": None}, "lacks 'mask_runs'"),
+            ({}, {"translation_m": None}, "lacks 'translation_m'"),
+            ({}, {"status": np.array([0, 1, 99])}, "status of person 2 is 99"),
+            ({}, {"stature_m": np.array(list("abc"))}, "stature_m must hold numbers"),
+            ({}, {"image": np.zeros((3, 3, 3), np.uint8)}, "image is 3x3"),
+            ({}, {"header": np.array("[" * 100_000)}, "nested too deeply"),
+        ],
+    )
+    def test_damaged_files_are_refused_in_one_sentence(self, tmp_path, header, arrays, message):
+        path = tmp_path / "x.npz"
+        Scene(CAMERA, some_people()).save(path)
+        content = read_npz(path)
+        whole = json.loads(str(content["header"]))
+        if isinstance(header.get("camera"), dict):
+            header = {"camera": whole["camera"] | header["camera"]}
+        changed = {k: v for k, v in (whole | header).items() if v is not None}
+        content |= {"header": np.array(json.dumps(changed))} | arrays
+        np.savez(path, **{k: v for k, v in content.items() if v is not None})
+        with pytest.raises(FormatError, match=rf"^{path} is not a readable CrowdMesh scene: .*{message}"):
+            Scene.load(path)
+
     def test_interrupted_writing_leaves_the_old_file(self, tmp_path, monkeypatch):
         path = tmp_path / "x.npz"
         Scene(CAMERA, some_people()).save(path)
@@ -207,6 +283,29 @@ class TestDepth:
         np.testing.assert_array_equal(depth.values[1:], values[1:])
         assert depth.valid()[0, 0] == (suffix != "png")
 
+    def test_values_that_count(self):
+        values = np.array([np.nan, np.inf, -np.inf, -1.0, 0.0, 1e-310, 1e-300, 2.0])
+        usable = {kind: usable_depth(values, kind).tolist() for kind in ("disparity", "depth", "metric")}
+        assert usable["disparity"] == [False] * 6 + [True, True]  # 1 / 1e-310 is infinite
+        assert usable["depth"] == [False] * 3 + [True, False, True, True, True]
+        assert usable["metric"] == [False] * 5 + [True, True, True]
+
+    @given(st.floats(0, allow_infinity=False))
+    def test_usable_disparities_have_a_finite_reciprocal(self, value):
+        with np.errstate(divide="ignore", over="ignore"):
+            assert usable_depth(np.array([value]), "disparity")[0] == np.isfinite(1 / np.array(value))
+
+    def test_a_map_of_zeros_is_refused(self):
+        with pytest.raises(InputError, match="no finite nonzero value"):
+            RelativeDepth(np.zeros((4, 4), np.float32), "depth")
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_values_become_an_array_of_numbers(self):
+        assert RelativeDepth([[1, 2], [3, 4]], "depth").values.dtype == np.float32
+        for wrong in ([[1, 2], [3]], np.ones((2, 2), complex), [["a"]], 3.0, None, np.ones((0, 3))):
+            with pytest.raises(InputError, match="a depth map must"):
+                RelativeDepth(wrong, "depth")
+
     @pytest.mark.parametrize("kind", ["disparity", "metric"])
     @pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -1.0])
     def test_maps_without_any_depth_are_refused(self, kind, value):
@@ -218,10 +317,102 @@ class TestDepth:
     def test_broken_files_are_refused(self, tmp_path, content, suffix):
         path = tmp_path / f"x{suffix}"
         path.write_bytes(content)
-        with pytest.raises(FormatError, match=f"cannot read depth map .*x{suffix}"):
+        with pytest.raises(FormatError, match=f"x{suffix} is not a readable depth map: "):
             RelativeDepth.load(path)
 
     @pytest.mark.usefixtures("unchecked")
     def test_kind_must_be_known(self):
         with pytest.raises(InputError, match="unknown depth kind 'inverse'"):
             RelativeDepth(np.ones((2, 2), np.float32), "inverse")
+
+    def test_arrays_under_the_wrong_suffix_are_refused(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.ones((2, 2)))
+        np.savez(tmp_path / "y.npz", np.ones((2, 2)))
+        (tmp_path / "x.npy").rename(tmp_path / "x.npz")
+        (tmp_path / "y.npz").rename(tmp_path / "y.npy")
+        with pytest.raises(FormatError, match=r"x\.npz is not a readable depth map: it is not a NumPy \.npz archive"):
+            RelativeDepth.load(tmp_path / "x.npz")
+        with pytest.raises(FormatError, match=r"y\.npy is not a readable depth map: it is not a NumPy \.npy array"):
+            RelativeDepth.load(tmp_path / "y.npy")
+
+    def test_one_of_several_arrays_must_be_named_depth(self, tmp_path):
+        np.savez(tmp_path / "x.npz", a=np.ones((2, 2)), b=np.ones((2, 2)))
+        with pytest.raises(FormatError, match="holds 2 arrays; name the right one 'depth'"):
+            RelativeDepth.load(tmp_path / "x.npz")
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ({"a": np.array([{}], object)}, "it holds Python objects instead of arrays"),
+            ({}, "it is not a NumPy .npz archive of arrays"),
+        ],
+    )
+    def test_archives_without_plain_arrays_are_refused(self, tmp_path, content, message):
+        np.savez(tmp_path / "x.npz", **content)
+        with pytest.raises(FormatError, match=rf"x\.npz is not a readable NumPy archive: {message}$"):
+            read_npz(tmp_path / "x.npz")
+
+    def test_other_zip_files_are_refused(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+            archive.writestr("notes.txt", "hello")
+        with pytest.raises(FormatError, match=r"not a NumPy \.npz archive of arrays"):
+            read_npz(tmp_path / "x.npz")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"J_regressor": np.array([{}], object)}, "it holds Python objects instead of arrays"),
+            ({"kintree_table": None}, "it lacks 'kintree_table'"),
+            ({"kintree_table": np.zeros((2, 0))}, "index 0 is out of bounds"),
+            ({"weights": np.ones((4, 3))}, r"its weights has shape \(4, 3\), its mesh and joints need \(4, 2\)"),
+            ({"posedirs": np.ones(3)}, r"its posedirs has shape \(3,\)"),
+            ({"v_template": np.array(1.0)}, ""),
+        ],
+    )
+    def test_smpl_archives_are_checked(self, tmp_path, change, message):
+        whole = {
+            "v_template": np.ones((4, 3)), "shapedirs": np.ones((4, 3, 10)), "posedirs": np.ones((4, 3, 9)),
+            "weights": np.ones((4, 2)), "J_regressor": np.ones((2, 4)), "kintree_table": np.zeros((2, 2)),
+            "f": np.array([[0, 1, 2]]),
+        }  # fmt: skip
+        path = tmp_path / "x.npz"
+        np.savez(path, **whole)
+        assert read_smpl_arrays(path)["parents"].tolist() == [-1, 0]
+        np.savez(path, **{k: v for k, v in (whole | change).items() if v is not None})
+        with pytest.raises(FormatError, match=rf"x\.npz is not a readable SMPL model file: {message}"):
+            read_smpl_arrays(path)
+
+    def test_every_damage_is_one_sentence_without_advice_on_pickle(self, tmp_path):
+        path = tmp_path / "x.npz"
+        np.savez_compressed(path, a=np.arange(200.0), b=np.ones((3, 3)))
+        whole, random, messages = path.read_bytes(), np.random.default_rng(0), []
+        for _ in range(300):
+            broken = bytearray(whole)
+            broken[random.integers(len(whole))] = random.integers(256)
+            path.write_bytes(broken[: random.integers(1, len(whole) + 1)] if random.random() < 0.3 else broken)
+            try:
+                read_npz(path)
+            except FormatError as error:
+                messages.append(str(error))
+        assert len(messages) > 100
+        assert all(m.startswith(f"{path} is not a readable NumPy archive: ") for m in messages)
+        assert not any("pickle" in m or "\n" in m for m in messages)
+
+    def test_a_full_disk_is_said_and_the_old_file_stays(self, tmp_path):
+        path = tmp_path / "x.txt"
+        path.write_text("old")
+        full, reset = OSError(errno.ENOSPC, "No space left"), ConnectionResetError(errno.ECONNRESET, "of a download")
+
+        def write(error: OSError) -> None:
+            with atomic_path(path) as temporary:
+                temporary.write_text("half")
+                raise error
+
+        with pytest.raises(InputError, match=rf"cannot write {path}: No space left; free some space or choose another"):
+            write(full)
+        with pytest.raises(ConnectionResetError):
+            write(reset)
+        assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+        assert path.read_text() == "old"

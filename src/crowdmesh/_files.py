@@ -1,14 +1,42 @@
-"""Atomic writing: a file is either the old one or the complete new one, never half of it."""
+"""Files: writing that leaves the old file or the complete new one, reading that says what is wrong with a file."""
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from crowdmesh.errors import InputError
+import numpy as np
+
+from crowdmesh.errors import FormatError, InputError
+
+# What the parsers of NumPy, zip and JSON raise on files that are damaged, hostile or of another kind.
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+# What a disk says while it is written; an OSError of the network (a download) carries other numbers or none.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EISDIR})
 
 
 @contextmanager
@@ -16,7 +44,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix beside ``path``; rename it onto ``path`` when the block succeeds.
 
     Raises:
-        InputError: the folder does not exist or cannot be written.
+        InputError: the folder cannot be made or written, or the disk refuses (it is full, say). Any other error of
+            the block passes unchanged.
     """
     path = Path(path)
     try:
@@ -34,5 +63,55 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise InputError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into one FormatError: "PATH is not a readable WHAT: reason"."""
+    try:
+        yield
+    except _READ_ERRORS as error:
+        raise FormatError(f"{path} is not a readable {what}: {_reason(error)}") from error
+
+
+def read_npz(path: Path, what: str = "NumPy archive") -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file; nothing in it is executed.
+
+    Args:
+        what: what the file should be, for the message.
+
+    Raises:
+        FormatError: not an ``.npz`` file, damaged, without arrays, or with Python objects in it.
+    """
+    with reading(path, what):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is not a NumPy .npz archive")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it is not a NumPy .npz archive of arrays")
+        return arrays
+
+
+def _reason(error: BaseException) -> str:
+    """One clause for a message, free of the parsers' advice to switch their safety off."""
+    text = str(error)
+    if text.startswith("Object arrays"):
+        return "it holds Python objects instead of arrays"
+    if "allow_pickle" in text:
+        return "it is not a NumPy file"
+    if isinstance(error, KeyError):
+        return f"it lacks {text}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, (SyntaxError, tokenize.TokenError)) or not text:
+        return "it is damaged"
+    return text.splitlines()[0]

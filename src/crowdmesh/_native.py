@@ -13,7 +13,12 @@ def native_stderr_hidden() -> Iterator[None]:
 
     Warp warns on every machine without a GPU, LiteRT logs once per process: nothing a user could act on.
     """
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        saved = os.dup(2)
+    except OSError:  # there is no error stream
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield

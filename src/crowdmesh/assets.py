@@ -163,12 +163,12 @@ def fetch(asset: Asset) -> Path:
     path = find(asset)
     if path is None:
         return _download(asset, cache_folder() / asset.group / asset.name)
-    if defect := _defect(asset, path):
-        raise AssetError(f"{path} {defect}; delete it (it is then downloaded from {asset.url}) or replace it")
+    if problem := defect(asset, path):
+        raise AssetError(f"{path} {problem}; delete it (it is then downloaded from {asset.url}) or replace it")
     return path
 
 
-def _defect(asset: Asset, path: Path) -> str | None:
+def defect(asset: Asset, path: Path) -> str | None:
     """What is wrong with a file that should be the asset, as a clause; an unchanged file is hashed only once."""
     try:
         stat = path.stat()
@@ -193,8 +193,8 @@ def _download(asset: Asset, target: Path) -> Path:
     try:
         with atomic_path(target) as temporary:
             _transfer(asset, temporary)
-            if defect := _defect(asset, temporary):
-                raise AssetError(f"the download of {asset.url} {defect}; try again later or check that address")
+            if problem := defect(asset, temporary):
+                raise AssetError(f"the download of {asset.url} {problem}; try again later or check that address")
     except InputError as error:
         raise AssetError(f"cannot store {asset.name} in the user cache: {error}") from error
     except (OSError, HTTPException) as error:

@@ -18,6 +18,9 @@ from crowdmesh.errors import InputError
 DEFAULT_LONG_SIDE_FOV = math.radians(60.0)
 """Field of view assumed over the longer image side when nothing is known of the camera (a common phone lens)."""
 
+# Plausible focal lengths over the longer image side: 157 degrees of view to a 1080 mm telephoto lens.
+_SHORTEST_FOCAL, _LONGEST_FOCAL = 0.1, 30.0
+
 _FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
 
 
@@ -39,14 +42,22 @@ class Camera:
         if not all(math.isfinite(v) for v in values):
             raise InputError(f"camera intrinsics must be finite, got fx, fy, cx, cy = {values}")
         long_side = max(self.width, self.height)
-        if not (0.06 * long_side <= min(self.fx, self.fy) and max(self.fx, self.fy) <= 100 * long_side):
+        if not (
+            _SHORTEST_FOCAL * long_side <= min(self.fx, self.fy) and max(self.fx, self.fy) <= _LONGEST_FOCAL * long_side
+        ):
             raise InputError(
-                f"focal length ({self.fx:g}, {self.fy:g}) is implausible for a {self.width}x{self.height} image; "
-                "intrinsics must be given in pixels of this image, not in millimetres or normalised units"
+                f"focal length ({self.fx:g}, {self.fy:g}) is implausible for a {self.width}x{self.height} image: it "
+                "must be given in pixels of this image (not millimetres or normalised), a field of view in its unit"
             )
-        if abs(self.cx - self.width / 2) > 5 * long_side or abs(self.cy - self.height / 2) > 5 * long_side:
+        normalised = long_side > 8 and 0 < self.cx <= 1 and 0 < self.cy <= 1
+        if (
+            normalised
+            or abs(self.cx - self.width / 2) > 5 * long_side
+            or abs(self.cy - self.height / 2) > 5 * long_side
+        ):
             raise InputError(
-                f"principal point ({self.cx:g}, {self.cy:g}) lies far outside the image; give it in pixels"
+                f"principal point ({self.cx:g}, {self.cy:g}) is implausible for a {self.width}x{self.height} image; "
+                "give it in pixels"
             )
 
     @classmethod
@@ -71,6 +82,10 @@ class Camera:
         K = np.asarray(K, float)
         if K.shape != (3, 3):
             raise InputError(f"intrinsics must be a 3x3 matrix, got shape {K.shape}")
+        if not np.allclose(K[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1), atol=1e-6):
+            raise InputError(
+                "intrinsics must have the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; is the matrix transposed?"
+            )
         if abs(K[0, 1]) > 1e-6 * max(abs(K[0, 0]), 1.0):
             raise InputError(f"intrinsics have skew {K[0, 1]:g}; undistort the image to square axes first")
         return cls(float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height)
@@ -87,10 +102,10 @@ class Camera:
         try:
             with Image.open(path) as photo:
                 exif = photo.getexif()
-        except (OSError, ValueError, SyntaxError):
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return None
         equivalent_mm = exif.get_ifd(0x8769).get(0xA405) or exif.get(0xA405)
-        if not isinstance(equivalent_mm, (int, float)) or not 5.0 <= float(equivalent_mm) <= 2000.0:
+        if not isinstance(equivalent_mm, (int, float)) or not 8.0 <= float(equivalent_mm) <= 1000.0:
             return None
         focal = float(equivalent_mm) * math.hypot(width, height) / _FULL_FRAME_DIAGONAL_MM
         return cls(focal, focal, width / 2.0, height / 2.0, width, height)

@@ -164,6 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
     except CrowdMeshError as error:
         print(f"crowdmesh: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"crowdmesh: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("crowdmesh: interrupted; finished outputs are kept, run the same command again to go on", file=sys.stderr)
         return 130

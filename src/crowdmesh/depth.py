@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from crowdmesh._files import read_npz, reading
 from crowdmesh.errors import FormatError, InputError
 
 DepthKind = Literal["disparity", "depth", "metric"]
+
+# The reciprocal of every larger number is finite.
+_SMALLEST_DISPARITY = 1.0 / np.finfo(np.float64).max
+
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+def usable_depth(values: Float[np.ndarray, "*n"], kind: DepthKind) -> Bool[np.ndarray, "*n"]:
+    """Which values carry a depth: the finite ones, without zeros, which mean "no value" in every kind of map.
+
+    Disparity and metric depth must be positive, and a disparity large enough for its reciprocal to be finite.
+    """
+    finite = np.isfinite(values)
+    if kind == "depth":
+        return finite & (values != 0)
+    return finite & (values > (_SMALLEST_DISPARITY if kind == "disparity" else 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +36,8 @@ class RelativeDepth:
     """A depth map of one image.
 
     Attributes:
-        values: (H, W) float; NaN, infinities and (for disparity) values <= 0 are allowed and count as missing.
+        values: (H, W) float; NaN, infinities, zeros and (for disparity and metric) negative values are allowed and
+            count as missing.
         kind: ``"disparity"`` larger = nearer, affine-invariant (Depth Anything V2); ``"depth"`` larger = farther,
             affine-invariant; ``"metric"`` metres along z.
     """
@@ -31,12 +48,17 @@ class RelativeDepth:
     def __post_init__(self) -> None:
         if self.kind not in get_args(DepthKind):
             raise InputError(f"unknown depth kind {self.kind!r}; use one of {', '.join(get_args(DepthKind))}")
-        if self.values.ndim != 2 or min(self.values.shape) < 1:
-            raise InputError(f"a depth map must have shape (height, width), got {self.values.shape}")
-        if not np.issubdtype(self.values.dtype, np.floating):
-            object.__setattr__(self, "values", self.values.astype(np.float32))
+        try:
+            values = np.asarray(self.values)
+        except ValueError as error:
+            raise InputError(f"a depth map must be a regular (height, width) array: {error}") from error
+        if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
+            raise InputError(f"a depth map must hold (height, width) numbers, got {values.dtype} {values.shape}")
+        if values.dtype.kind != "f":
+            values = values.astype(np.float32)
+        object.__setattr__(self, "values", values)
         if not self.valid().any():
-            wanted = "finite value" if self.kind == "depth" else "finite positive value"
+            wanted = "finite nonzero value" if self.kind == "depth" else "finite positive value"
             raise InputError(f"the depth map ({self.kind}) has no {wanted}; check the file and its --kind")
 
     @property
@@ -44,24 +66,24 @@ class RelativeDepth:
         """(height, width) in pixels."""
         return self.values.shape[0], self.values.shape[1]
 
-    def valid(self) -> np.ndarray:
-        """(H, W) bool: pixels that carry a depth (finite; for disparity and metric also positive)."""
-        finite = np.isfinite(self.values)
-        return finite if self.kind == "depth" else finite & (self.values > 0)
+    def valid(self) -> Bool[np.ndarray, "H W"]:
+        """(H, W) bool: pixels that carry a depth (:func:`usable_depth`)."""
+        return usable_depth(self.values, self.kind)
 
     @classmethod
     def load(cls, path: str | Path, kind: DepthKind = "disparity") -> RelativeDepth:
         """Read ``.npy``, ``.npz`` (its only array, or the one named ``depth``) or a one-channel 8/16-bit PNG.
 
-        In a PNG, 0 means "no value" and is stored as NaN. No pickled content is ever executed.
+        No pickled content is ever executed.
+
+        Raises:
+            InputError: no such file, an unknown kind, or no value that counts.
+            FormatError: damaged, of another format, or not one (height, width) array of numbers.
         """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"depth map {path} does not exist")
-        try:
-            values = _read_array(path)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise FormatError(f"cannot read depth map {path}: {error}") from error
+        values = _read_array(path)
         if values.ndim == 3 and 1 in values.shape:
             values = values.squeeze()
         if values.ndim != 2 or values.dtype.kind not in "fiu":
@@ -73,21 +95,35 @@ class RelativeDepth:
 
 def _read_array(path: Path) -> np.ndarray:
     suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return np.load(path, allow_pickle=False)
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            name = "depth" if "depth" in archive.files else archive.files[0]
-            if name != "depth" and len(archive.files) > 1:
-                raise ValueError(f"it holds {len(archive.files)} arrays; name the right one 'depth'")
-            return archive[name]
-    if suffix == ".png":
-        import cv2
+        arrays = read_npz(path, "depth map")
+        if "depth" not in arrays and len(arrays) > 1:
+            raise FormatError(f"depth map {path} holds {len(arrays)} arrays; name the right one 'depth'")
+        return arrays.get("depth", next(iter(arrays.values())))
+    with reading(path, "depth map"):
+        if suffix == ".npy":
+            return _read_npy(path)
+        if suffix == ".png":
+            return _read_png(path)
+        raise ValueError(f"unknown suffix {suffix!r}; use .npy, .npz or .png")
 
-        values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
-        if values is None:
-            raise ValueError("the PNG is corrupt or empty")
-        values = values.astype(np.float32)
-        values[values == 0] = np.nan
-        return values
-    raise ValueError(f"unknown suffix {suffix!r}; use .npy, .npz or .png")
+
+def _read_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+            raise ValueError("it is not a NumPy .npy array")
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+
+
+def _read_png(path: Path) -> np.ndarray:
+    import cv2
+
+    data = np.fromfile(path, np.uint8)
+    try:
+        values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    except cv2.error as error:
+        raise ValueError("the PNG is too large or corrupt") from error
+    if values is None:
+        raise ValueError("the PNG is corrupt or empty")
+    return values

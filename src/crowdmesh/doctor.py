@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from crowdmesh.assets import find, search_folders
+from crowdmesh.assets import defect, find, search_folders
 from crowdmesh.body import RESOLUTIONS, find_smpl, load_body
 from crowdmesh.errors import CrowdMeshError
 from crowdmesh.experts.presets import PRESETS
@@ -74,8 +74,8 @@ def _weights() -> list[Finding]:
                 home = search_folders()[-1] / asset.group
                 step = f"downloaded on first use from {asset.url}; offline: put it into {home}"
                 found.append(Finding(f"experts {preset}", asset.name, False, "missing", step))
-            elif path.stat().st_size != asset.size_bytes:
-                found.append(Finding(f"experts {preset}", asset.name, False, f"{path} is damaged", f"delete {path}"))
+            elif (problem := defect(asset, path)) is not None:
+                found.append(Finding(f"experts {preset}", asset.name, False, f"{path}: {problem}", f"delete {path}"))
             else:
                 found.append(Finding(f"experts {preset}", asset.name, True, f"{path} ({asset.licence})"))
     return found

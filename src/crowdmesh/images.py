@@ -43,9 +43,21 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     image = _decode(data)
     if image is None:
         raise FormatError(f"{path} is truncated, corrupt or not a JPEG, PNG, WebP, TIFF or BMP image; check the file")
-    if min(image.shape[:2]) < MIN_SIDE_PX:
-        height, width = image.shape[:2]
-        raise InputError(f"image {path} has {width}x{height} pixels; at least {MIN_SIDE_PX}x{MIN_SIDE_PX} are needed")
+    return check_image(image, f"image {path}")
+
+
+def check_image(image: UInt8[np.ndarray, "H W 3"], name: str = "the image") -> UInt8[np.ndarray, "H W 3"]:
+    """The image itself, if it is (H, W, 3) uint8 of at least 16 x 16 pixels.
+
+    Raises:
+        InputError: it is not; the message begins with ``name``.
+    """
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"{name} must be a (height, width, 3) uint8 RGB array, got {what}")
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE_PX:
+        raise InputError(f"{name} has {width}x{height} pixels; at least {MIN_SIDE_PX}x{MIN_SIDE_PX} are needed")
     return image
 
 
@@ -59,6 +71,9 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         InputError: one of the paths stands for no image at all.
     """
+    paths = list(paths)
+    if not paths:
+        raise InputError("name at least one photo, folder or pattern")
     found: dict[Path, Path] = {}
     for entry in paths:
         files = _expand(Path(entry))

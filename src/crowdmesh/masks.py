@@ -26,12 +26,19 @@ class Masks:
     offsets: Int[np.ndarray, " edges"]
 
     def __post_init__(self) -> None:
-        if self.height <= 0 or self.width <= 0:
-            raise InputError(f"masks need a positive image size, got {self.height}x{self.width}")
-        if self.offsets[0] != 0 or self.offsets[-1] != len(self.runs) or np.any(np.diff(self.offsets) <= 0):
+        _check_size(self.height, self.width)
+        if any(
+            not isinstance(v, np.ndarray) or v.ndim != 1 or v.dtype.kind not in "iu" for v in (self.runs, self.offsets)
+        ):
+            raise InputError(
+                "mask runs and offsets must be one-dimensional arrays of whole numbers; "
+                "build them with Masks.from_dense"
+            )
+        runs, offsets, pixels = self.runs.astype(np.int64), self.offsets.astype(np.int64), self.height * self.width
+        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(runs) or np.any(np.diff(offsets) <= 0):
             raise InputError("mask offsets do not partition the run lengths; rebuild them with Masks.from_dense")
-        totals = np.add.reduceat(self.runs, self.offsets[:-1]) if len(self) else np.zeros(0, int)
-        if np.any(self.runs < 0) or np.any(totals != self.height * self.width):
+        totals = np.add.reduceat(runs, offsets[:-1]) if len(self) else np.zeros(0, int)
+        if np.any((runs < 0) | (runs > pixels)) or np.any(totals != pixels):
             raise InputError(
                 f"mask run lengths do not add up to {self.height}x{self.width} pixels; "
                 "rebuild them with Masks.from_dense"
@@ -51,6 +58,7 @@ class Masks:
         """Encode boolean masks (K, H, W)."""
         if masks.ndim != 3:
             raise InputError(f"masks must have shape (people, height, width), got {masks.shape}")
+        _check_size(*masks.shape[1:])
         flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(bool)
         parts = []
         for row in flat:
@@ -82,6 +90,11 @@ class Masks:
             first, last = np.searchsorted(rows, (top, bottom))
             dense[k, first:last] = values[rows[first:last] - top][:, columns]
         return dense
+
+
+def _check_size(height: int, width: int) -> None:
+    if height <= 0 or width <= 0:
+        raise InputError(f"masks need a positive image size, got {height}x{width}")
 
 
 def _join(height: int, width: int, parts: list[np.ndarray]) -> Masks:

@@ -112,16 +112,24 @@ class People:
     status: Int[np.ndarray, " K"] | None = None
 
     def __post_init__(self) -> None:
+        if np.ndim(self.translation_m) != 2:
+            raise InputError(f"translation_m must have shape (people, 3), got {np.shape(self.translation_m)}")
         if self.status is None:
             object.__setattr__(self, "status", np.zeros(len(self), np.int64))
         for name, trailing in _SHAPES.items():
             value = getattr(self, name)
             if value is not None:
                 self._check_array(name, np.asarray(value), trailing)
+        if self.faces is not None:
+            _check_faces(np.asarray(self.faces))
         if self.masks is not None and len(self.masks) != len(self):
             raise InputError(f"{len(self.masks)} masks for {len(self)} people; give one mask per person")
         if len(self) and not np.all(self.stature_m > 0):
             raise InputError("stature_m must be positive for every person (metres)")
+        for name in ("age_years", "age_std_years"):
+            value = getattr(self, name)
+            if value is not None and np.any(value < 0):
+                raise InputError(f"{name} must not be negative (NaN: unknown)")
         if self.male_probability is not None and np.any((self.male_probability < 0) | (self.male_probability > 1)):
             raise InputError("male_probability must lie in [0, 1] (NaN: unknown)")
 
@@ -133,6 +141,10 @@ class People:
         if not fits:
             wanted = ", ".join("any" if n is None else str(n) for n in expected)
             raise InputError(f"{name} must have shape ({wanted}) for {len(self)} people, got {value.shape}")
+        if value.dtype.kind not in "fiub":
+            raise InputError(f"{name} must hold numbers, got {value.dtype}")
+        if name == "status":
+            _check_status(value)
         dtype = np.int64 if name == "status" else np.float32 if name in _SINGLE_PRECISION else np.float64
         value = value.astype(dtype, copy=False)
         wrong, what = (
@@ -160,3 +172,14 @@ class People:
     def statuses(self) -> list[PersonStatus]:
         """The status of each person as an enum."""
         return [PersonStatus(int(s)) for s in self.status]  # type: ignore[union-attr]
+
+
+def _check_status(status: np.ndarray) -> None:
+    unknown = np.flatnonzero(~np.isin(status, list(PersonStatus)))
+    if len(unknown):
+        raise InputError(f"status of person {unknown[0]} is {status[unknown[0]]}, which is no PersonStatus")
+
+
+def _check_faces(faces: np.ndarray) -> None:
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
+        raise InputError(f"faces must be (F, 3) whole numbers of vertices, got {faces.dtype} {faces.shape}")

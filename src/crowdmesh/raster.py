@@ -64,7 +64,7 @@ def rasterize(
         near: near plane in metres.
 
     Raises:
-        InputError: shapes disagree or the size is empty.
+        InputError: shapes disagree, the size is empty, faces name missing vertices, or vertices are not finite.
     """
     height, width = size
     if vertices_m.ndim != 3 or vertices_m.shape[-1] != 3 or faces.ndim != 2 or faces.shape[-1] != 3:
@@ -78,6 +78,12 @@ def rasterize(
         raise InputError(f"masks must have shape {(len(vertices_m), height, width)}, got {tuple(masks.shape)}")
     if len(vertices_m) * len(faces) >= 2**31:
         raise InputError(f"{len(vertices_m)} bodies of {len(faces)} faces are more than the z-buffer can number")
+    if len(vertices_m) and faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices_m.shape[1]):
+        raise InputError(
+            f"faces refer to vertices outside 0 to {vertices_m.shape[1] - 1}: bodies and faces do not belong"
+        )
+    if not torch.isfinite(vertices_m).all():
+        raise InputError("vertices to render must be finite")
     device = vertices_m.device
     keys = torch.full((height, width), EMPTY_KEY, dtype=torch.int64, device=device)
     if len(vertices_m) and len(faces):
@@ -94,6 +100,8 @@ def rasterize(
                 wp.from_torch(keys),
             ],
             device=wp.device_from_torch(device),
+            # On CUDA the kernel must follow torch's work on the same stream.
+            stream=wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None,
         )
     high_low = keys.view(torch.int32).view(height, width, 2)  # little endian: face first, depth second
     return ZBuffer(high_low[..., 1].contiguous().view(torch.float32), high_low[..., 0], len(faces))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from crowdmesh._files import atomic_path
+from crowdmesh._files import atomic_path, read_npz, reading
 from crowdmesh.camera import Camera
-from crowdmesh.errors import FormatError, InputError
+from crowdmesh.errors import InputError
 from crowdmesh.masks import Masks
 from crowdmesh.people import People
 
 FORMAT = "crowdmesh-scene"
 FORMAT_VERSION = 1
+_WHAT = "CrowdMesh scene"
+_NEEDED = ("translation_m", "stature_m", "status")
 _UNITS = {
     "length": "metre",
     "angle": "radian",
@@ -88,31 +89,48 @@ class Scene:
 
         Raises:
             InputError: no such file.
-            FormatError: not a scene file, corrupt, or of a newer format version.
+            FormatError: not a scene file, damaged, of a newer format version, or with values no scene can have.
         """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"scene {path} does not exist")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            header = json.loads(str(arrays.pop("header")))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise FormatError(f"{path} is not a readable CrowdMesh scene: {error}") from error
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise FormatError(f"{path} is not a CrowdMesh scene (its header says {str(header)[:60]!r})")
-        if header["version"] > FORMAT_VERSION:
-            raise FormatError(
-                f"{path} has scene format {header['version']}, this CrowdMesh reads up to {FORMAT_VERSION}; "
-                "update crowdmesh"
-            )
-        camera = Camera(**header["camera"])
-        masks = None
-        if "mask_runs" in arrays:
-            masks = Masks(camera.height, camera.width, arrays["mask_runs"], arrays["mask_offsets"])
-        values = {name: arrays[name] for name in _array_fields() if name in arrays}
-        people = People(body=header["body"], masks=masks, **values)
-        return cls(camera, people, arrays.get("image"), header["provenance"])
+        arrays = read_npz(path, _WHAT)
+        with reading(path, _WHAT):
+            return _scene(arrays)
+
+
+def _scene(arrays: dict[str, np.ndarray]) -> Scene:
+    """The scene of a file's arrays; ValueError or KeyError says what is wrong with them."""
+    header = json.loads(str(arrays["header"]))
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"its header says {str(header)[:60]!r}")
+    version = header["version"]
+    if type(version) is not int or version < 1:
+        raise ValueError(f"its version must be a whole number from 1, got {version!r}")
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"it has scene format {version}, this CrowdMesh reads up to {FORMAT_VERSION}; update crowdmesh"
+        )
+    if not isinstance(header["body"], str) or not isinstance(header["provenance"], dict):
+        raise ValueError("its body must be a name and its provenance an object")
+    camera = _camera(header["camera"])
+    masks = None
+    if "mask_runs" in arrays or "mask_offsets" in arrays:
+        masks = Masks(camera.height, camera.width, arrays["mask_runs"], arrays["mask_offsets"])
+    values = {name: arrays[name] for name in _array_fields() if name in arrays or name in _NEEDED}
+    people = People(body=header["body"], masks=masks, **values)
+    return Scene(camera, people, arrays.get("image"), header["provenance"])
+
+
+def _camera(values: Any) -> Camera:
+    names = [f.name for f in fields(Camera)]
+    if not isinstance(values, dict) or set(values) != set(names):
+        raise ValueError(f"its camera must have exactly the keys {', '.join(names)}")
+    for name in names:
+        whole = name in ("width", "height")
+        if type(values[name]) not in ((int,) if whole else (int, float)):
+            raise ValueError(f"its camera's {name} must be a {'whole ' if whole else ''}number, got {values[name]!r}")
+    return Camera(**values)
 
 
 def _array_fields() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -119,3 +120,19 @@ class SkinnedBody(nn.Module):
             raise InputError("keypoints need the surface; pose the body with vertices=True")
         everything = torch.cat((output.joints, output.vertices), 1)
         return everything[:, [self.points[name] for name in names]]
+
+
+def checked_targets(shape: Tensor, target_m: Tensor, age_years: np.ndarray | None) -> np.ndarray:
+    """Ages (n,), NaN where unknown, after checking the arguments of ``with_stature``.
+
+    Raises:
+        InputError: shapes or targets that are not finite and positive, or arrays of different lengths.
+    """
+    ages = np.full(len(shape), np.nan) if age_years is None else np.asarray(age_years, float)
+    if target_m.shape != (len(shape),) or ages.shape != (len(shape),):
+        raise InputError(
+            f"{len(shape)} shapes need as many target statures and ages, got {tuple(target_m.shape)} and {ages.shape}"
+        )
+    if not (torch.isfinite(shape).all() and torch.isfinite(target_m).all() and (target_m > 0).all()):
+        raise InputError("shapes must be finite, and target statures finite and positive (metres)")
+    return ages

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crowdmesh.errors import FormatError
+from crowdmesh._files import read_npz, reading
 
 _NUMPY_NAMES = {
     "_reconstruct": "numpy._core.multiarray",
@@ -27,6 +26,8 @@ _PLAIN_NAMES = {
     ("__builtin__", "object"),
     ("builtins", "object"),
 }
+
+_WHAT = "SMPL model file"
 
 
 class _ChumpyArray:
@@ -75,13 +76,8 @@ def read_smpl_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         FormatError: not an SMPL file, corrupt, or a pickle that contains anything but arrays.
     """
-    try:
-        if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                raw: dict[str, Any] = {name: archive[name] for name in archive.files}
-        else:
-            with path.open("rb") as file:
-                raw = _ArrayUnpickler(file, encoding="latin1").load()
+    with reading(path, _WHAT):
+        raw: dict[str, Any] = {**read_npz(path, _WHAT)} if path.suffix.lower() == ".npz" else _unpickle(path)
         regressor = raw["J_regressor"]
         regressor = regressor.toarray() if hasattr(regressor, "toarray") else regressor
         arrays: dict[str, np.ndarray] = {
@@ -91,20 +87,28 @@ def read_smpl_arrays(path: Path) -> dict[str, np.ndarray]:
         parents[0] = -1
         arrays["J_regressor"] = np.asarray(regressor, np.float64)
         arrays["parents"], arrays["faces"] = parents, np.asarray(raw["f"]).astype(np.int64)
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
-        what = f"has no {error}" if isinstance(error, KeyError) else str(error)
-        raise FormatError(f"{path} is not a readable SMPL model file: {what}") from error
-    vertices, joints = len(arrays["v_template"]), len(arrays["parents"])
-    if arrays["weights"].shape != (vertices, joints) or arrays["J_regressor"].shape != (joints, vertices):
-        raise FormatError(f"{path} is not an SMPL model file: its weights and joint regressor do not match its mesh")
+        _check_shapes(arrays)
     return arrays
+
+
+def _unpickle(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        try:
+            return _ArrayUnpickler(file, encoding="latin1").load()
+        except pickle.UnpicklingError as error:
+            raise ValueError(str(error)) from error
+
+
+def _check_shapes(arrays: dict[str, np.ndarray]) -> None:
+    vertices, joints = len(arrays["v_template"]), len(arrays["parents"])
+    expected = {
+        "v_template": (vertices, 3),
+        "shapedirs": (vertices, 3, arrays["shapedirs"].shape[-1]),
+        "posedirs": (vertices, 3, 9 * (joints - 1)),
+        "weights": (vertices, joints),
+        "J_regressor": (joints, vertices),
+        "faces": (len(arrays["faces"]), 3),
+    }
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"its {name} has shape {arrays[name].shape}, its mesh and joints need {shape}")

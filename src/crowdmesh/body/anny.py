@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crowdmesh.body._skinned import SkinnedBody
+from crowdmesh.body._skinned import SkinnedBody, checked_targets
 from crowdmesh.body.base import ShapeParameter
-from crowdmesh.body.growth import median_stature
+from crowdmesh.body.growth import MINOR_AGE_YEARS, median_stature
 from crowdmesh.errors import InputError
 
 RESOLUTIONS = {"anny": 1229, "anny-hd": 13718}
@@ -35,9 +35,6 @@ GENDER, AGE, HEIGHT = 0, 1, 4
 # The age axis is anchored at five sculpted bodies: newborn, one-year-old, child of about ten, young adult, old.
 _AGE_ANCHOR_YEARS = (0.0, 1.0, 10.0, 25.0, 90.0)
 _AGE_ANCHORS = (-1 / 3, 0.0, 1 / 3, 2 / 3, 1.0)
-
-MINOR_AGE_YEARS = 15.0
-"""Below this age (the paper's limit for minors) a body may change its age axis to reach a stature."""
 
 _STATURE_TOLERANCE_M = 1e-5
 _REACHED_M = 1e-3  # a stature within a millimetre of the target counts as reached
@@ -154,7 +151,7 @@ class Anny(SkinnedBody):
         alone falls short, a minor or a person of unknown age moves along the age axis too, an adult never does.
         """
         shape = shape.clone()
-        age = np.full(len(shape), np.nan) if age_years is None else np.asarray(age_years, float)
+        age = checked_targets(shape, target_m, age_years)
         minor = torch.from_numpy(age < MINOR_AGE_YEARS).to(shape.device)
         phenotype = torch.from_numpy(age_phenotype(np.nan_to_num(age))).to(shape)
         shape[:, AGE] = torch.where(minor, phenotype, shape[:, AGE])

@@ -17,6 +17,8 @@ ADULT_MALE_STATURE_M = (1.784, 0.076)
 """Mean and standard deviation of adult men's stature, metres (paper section 6.4)."""
 ADULT_FEMALE_STATURE_M = (1.647, 0.071)
 """Mean and standard deviation of adult women's stature, metres (paper section 6.4)."""
+MINOR_AGE_YEARS = 15.0
+"""Below this age a person is a minor (paper section 6.4): bodies change their age rather than their height."""
 ADULT_AGE_YEARS = 20.0
 """Where the CDC tables end."""
 

@@ -26,8 +26,11 @@ class RigidBody:
     def __init__(self, faces: Int[np.ndarray, "F 3"] | None, num_vertices: int) -> None:
         if faces is None:
             raise InputError("body 'rigid' needs people.faces, the (F, 3) triangles of its vertices")
-        if len(faces) and (faces.min() < 0 or faces.max() >= num_vertices):
-            raise InputError(f"faces refer to vertex {int(faces.max())}, but bodies have {num_vertices} vertices")
+        outside = faces[(faces < 0) | (faces >= num_vertices)]
+        if len(outside):
+            raise InputError(
+                f"faces refer to vertex {int(outside[0])}, but bodies have {num_vertices} vertices (0 is the first)"
+            )
         self.faces = torch.from_numpy(np.asarray(faces, np.int64))
         self.num_vertices = num_vertices
 

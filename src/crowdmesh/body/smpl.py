@@ -14,17 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from crowdmesh.body._skinned import SkinnedBody
+from crowdmesh.body._skinned import SkinnedBody, checked_targets
 from crowdmesh.body._smpl_files import read_smpl_arrays
 from crowdmesh.body.base import ShapeParameter
-from crowdmesh.body.growth import median_stature
+from crowdmesh.body.growth import MINOR_AGE_YEARS, median_stature
 from crowdmesh.errors import AssetError, FormatError
 
 NUM_BETAS = 10
 ADULT_AXIS, KID_AXIS = 0, 10
-MINOR_AGE_YEARS = 15.0
-"""Below this age (the paper's limit for minors) stature changes along the kid axis."""
-
 JOINT_NAMES: tuple[str, ...] = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
     "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
@@ -124,7 +121,7 @@ class SMPL(SkinnedBody):
         Adults change along the first beta, minors along the kid axis. People of unknown age change along the first
         beta and, where that runs out towards short statures, along the kid axis.
         """
-        age = np.full(len(shape), np.nan) if age_years is None else np.asarray(age_years, float)
+        age = checked_targets(shape, target_m, age_years)
         minor = torch.from_numpy(age < MINOR_AGE_YEARS).to(shape.device) & self.has_kid_axis
         unknown = torch.from_numpy(np.isnan(age)).to(shape.device) & self.has_kid_axis
         adult = self._move(shape, target_m, ADULT_AXIS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from crowdmesh.errors import InputError
 
@@ -79,6 +79,9 @@ class DTOConfig:
     Counts only where ages were asked for (ours)."""
 
     def __post_init__(self) -> None:
+        for name, allowed in (("preset", get_args(PresetName)), ("prior", get_args(PriorName))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"unknown {name} {getattr(self, name)!r}; use one of {', '.join(allowed)}")
         low, high = self.stature_range_m
         if not 0 < low < high:
             raise InputError(f"stature_range_m must be (low, high) with 0 < low < high, got {self.stature_range_m}")

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from crowdmesh.body import BodyModel
-from crowdmesh.depth import DepthKind, RelativeDepth
+from crowdmesh.depth import DepthKind, RelativeDepth, usable_depth
 from crowdmesh.dto.config import CueConfig
 from crowdmesh.errors import InputError
 from crowdmesh.people import PersonStatus
@@ -34,7 +34,7 @@ class Cues:
         slope: (K,) metres per unit of relative depth inside the person (the paper's X_i).
         correlation: (K,) correlation of that fit (w_i).
         samples: (K,) valid samples used.
-        excluded: (K,) samples without a usable depth: NaN, infinite or, for disparity and metric, not positive.
+        excluded: (K,) samples without a usable depth: zero, NaN, infinite or, for disparity and metric, negative.
         status: (K,) INITIAL where there is evidence, else why there is none.
         lowest_relative_depth, lowest_depth_m: (K,) the same means over the lowest rows; ``None`` unless asked for.
     """
@@ -66,6 +66,7 @@ class _Samples:
     metres: np.ndarray
 
     def where(self, keep: np.ndarray) -> _Samples:
+        """Some of the samples."""
         return _Samples(self.person[keep], self.row[keep], self.relative[keep], self.metres[keep])
 
 
@@ -154,8 +155,9 @@ def _vertex_samples(
     """
     person, vertex = np.nonzero(visible)
     x, y, z = vertices_m[person, vertex].astype(float).T
-    row = np.floor(y / z * K[1, 1] + K[1, 2]).astype(np.int64)
-    column = np.floor(x / z * K[0, 0] + K[0, 2]).astype(np.int64)
+    # Visibility was decided in single precision: on the last pixel the two roundings may differ.
+    row = np.floor(y / z * K[1, 1] + K[1, 2]).astype(np.int64).clip(0, size[0] - 1)
+    column = np.floor(x / z * K[0, 0] + K[0, 2]).astype(np.int64).clip(0, size[1] - 1)
     return _Samples(person, row, _look_up(depth, (row + 0.5) / size[0], (column + 0.5) / size[1]), z)
 
 
@@ -170,10 +172,7 @@ def _look_up(depth: RelativeDepth, v: np.ndarray, u: np.ndarray) -> np.ndarray:
 def _summarise(samples: _Samples, kind: DepthKind, count: int, height: int, fewest: float, config: CueConfig) -> Cues:
     """Filter the samples and reduce them to one row of numbers per person."""
     taken = np.bincount(samples.person, minlength=count)
-    usable = np.isfinite(samples.relative)
-    if kind != "depth":
-        usable &= samples.relative > 0
-    samples = samples.where(usable)
+    samples = samples.where(usable_depth(samples.relative, kind))
     valid = np.bincount(samples.person, minlength=count)
     if kind == "disparity":
         samples = _Samples(samples.person, samples.row, 1.0 / samples.relative, samples.metres)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,8 @@ from crowdmesh.dto.cues import Cues, measure, person_depth
 from crowdmesh.dto.interval import ScaleInterval, scale_interval
 from crowdmesh.dto.placement import Placement
 from crowdmesh.dto.priors import StaturePrior, stature_prior
-from crowdmesh.dto.released import reshape_official, solve_official
-from crowdmesh.dto.reshape import reshape
+from crowdmesh.dto.released import require_disparity, reshape_official, solve_official
+from crowdmesh.dto.reshape import Reshaped, reshape
 from crowdmesh.dto.solution import Solution, unsolved
 from crowdmesh.dto.solve import DEGENERATE, solve
 from crowdmesh.errors import InputError
@@ -50,10 +51,9 @@ def place(
     if people.vertices_m is None or (people.joints_m is None and people.pose is not None):
         scene = replace(scene, people=pose_people(people, body))
         people = scene.people
-    if config.preset == "official" and depth.kind != "disparity":
+    if people.vertices_m is not None and people.vertices_m.shape[1] != body.num_vertices:
         raise InputError(
-            "preset 'official' works on raw Depth Anything V2 disparity only, "
-            f"not on {depth.kind}; use 'best' or 'paper'"
+            f"people have {people.vertices_m.shape[1]} vertices each, but body {body.name!r} has {body.num_vertices}"
         )
     prior = stature_prior(
         config.prior,
@@ -65,11 +65,12 @@ def place(
     )
     cues = measure(scene, depth, body, config.cues)
     if config.preset == "official":
+        require_disparity(depth)
         pelvis_m = person_depth(scene, body)
         solution = solve_official(cues, prior, people.stature_m, pelvis_m, scene.camera, config)
-    else:
-        solution = _solve_jointly(cues, prior, people.stature_m, config)
-    return _finish(scene, body, cues, prior, solution, config)
+        return _finish(scene, body, cues, prior, solution, reshape_official, config)
+    solution = _solve_jointly(cues, prior, people.stature_m, config)
+    return _finish(scene, body, cues, prior, solution, reshape, config)
 
 
 def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config: DTOConfig) -> Solution:
@@ -121,15 +122,19 @@ def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config:
 
 
 def _finish(
-    scene: Scene, body: BodyModel, cues: Cues, prior: StaturePrior, solution: Solution, config: DTOConfig
+    scene: Scene,
+    body: BodyModel,
+    cues: Cues,
+    prior: StaturePrior,
+    solution: Solution,
+    move: Callable[..., Reshaped],
+    config: DTOConfig,
 ) -> tuple[Scene, Placement]:
+    """Move those who are placed with ``move`` (a reshaping function) and write down why."""
     people = scene.people
     moved = np.array([PersonStatus(int(s)).placed for s in solution.status], bool)
     ratio = np.where(moved, solution.depth_ratio, 1.0)
-    if config.preset == "official":
-        reshaped = reshape_official(people, scene.camera, body, ratio, moved, prior.minor)
-    else:
-        reshaped = reshape(people, scene.camera, body, ratio, moved)
+    reshaped = move(people, scene.camera, body, ratio, moved)
     known = np.ones(len(people), bool) if people.age_years is None else ~np.isnan(people.age_years)
     status = np.where(moved & ~known, PersonStatus.PLACED_AGE_UNKNOWN, solution.status)
     status = np.where(moved & reshaped.limited, PersonStatus.PLACED_STATURE_LIMITED, status).astype(np.int64)
@@ -142,10 +147,11 @@ def _finish(
             f"the age of {int((~known).sum())} of {len(people)} people is unknown: the scale rests on guesses",
         )
     )
-    depth_m = cues.depth_m * ratio
+    initial_m = np.where(cues.depth_m != 0, cues.depth_m, person_depth(scene, body))
+    # What the prior leaves open of a person who was not placed; depth goes with stature.
     prior_spread = prior.std_m / prior.mean_m
     stature_std = np.where(moved, solution.stature_std_m, prior_spread * people.stature_m)
-    depth_std = np.where(moved, solution.stature_std_m * cues.depth_m / people.stature_m, prior_spread * depth_m)
+    depth_std = stature_std * np.abs(initial_m) / people.stature_m
     placement = Placement(
         preset=config.preset,
         scale=solution.scale,
@@ -153,7 +159,7 @@ def _finish(
         interval=solution.interval,
         active=solution.active,
         relative_depth=cues.relative_depth,
-        initial_depth_m=cues.depth_m,
+        initial_depth_m=initial_m,
         depth_ratio=ratio,
         stature_m=reshaped.people.stature_m,
         prior_mean_m=prior.mean_m,

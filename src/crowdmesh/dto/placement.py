@@ -20,10 +20,12 @@ class Placement:
     Attributes:
         preset: which DTO produced it.
         scale, shift: metric depth = scale * relative depth + shift (metres; relative depth is 1 / disparity for
-            disparity maps). For ``official``: of the larger of its near and far groups.
+            disparity maps); ``None`` when there was nothing to solve. For ``official``: of the larger of its near and
+            far groups.
         interval: plausible scales and the slope behind them.
         active: which bound holds the scale: -1 lower, 0 none, 1 upper, 2 degenerate.
-        relative_depth, initial_depth_m: (K,) the cue d and the depth z that belongs to it; 0 d without evidence.
+        relative_depth, initial_depth_m: (K,) the cue d and the depth z that belongs to it. Without evidence: 0 and the
+            depth of the pelvis.
         depth_ratio: (K,) placed over initial depth; 1 for people who kept their place.
         stature_m: (K,) corrected stature; for people who kept their place, their own.
         prior_mean_m, prior_std_m: (K,) the stature prior. prior_group: (K,) its ``AgeGroup``.
@@ -33,15 +35,16 @@ class Placement:
         reprojection_px: (K,) how far the image joints moved (root mean square), pixels.
         samples, excluded: (K,) depth samples used, and those without a usable value.
         status: (K,) :class:`PersonStatus`.
-        score: mean absolute standardised residual over the people in the solution; infinite when nobody was placed.
+        score: mean absolute standardised residual over the people in the solution; infinite when nobody counts (nobody
+            was placed, or only pairs by ``official``, which never scores them).
         accepted: the score stays below the threshold (1.5), at least two people took part, and (``best``) the age of at
             least half is known where ages were asked for.
         notes: what else a reader should know, one sentence each.
     """
 
     preset: str
-    scale: float
-    shift: float
+    scale: float | None
+    shift: float | None
     interval: ScaleInterval
     active: int
     relative_depth: Float[np.ndarray, " K"]

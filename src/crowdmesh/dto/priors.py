@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from crowdmesh.body.growth import ADULT_AGE_YEARS, ADULT_FEMALE_STATURE_M, ADULT_MALE_STATURE_M, stature_moments
+from crowdmesh.body.growth import (
+    ADULT_AGE_YEARS,
+    ADULT_FEMALE_STATURE_M,
+    ADULT_MALE_STATURE_M,
+    MINOR_AGE_YEARS,
+    stature_moments,
+)
 from crowdmesh.dto.config import PriorName
+from crowdmesh.errors import InputError
 
 
 class AgeGroup(enum.IntEnum):
@@ -23,7 +30,7 @@ class AgeGroup(enum.IntEnum):
     UNDECIDED = 5
 
 
-GROUP_END_YEARS = (3.0, 8.0, 15.0)
+GROUP_END_YEARS = (3.0, 8.0, MINOR_AGE_YEARS)
 """Babies are younger than 3, kids than 8, teens than 15 years (paper section 6.4)."""
 
 GROUP_STATURE_M = {
@@ -79,8 +86,10 @@ def stature_prior(
         prior = agnostic_prior(initial_stature_m, age)
     elif kind == "lms":
         prior = lms_prior(initial_stature_m, age, male, unknown if age_std_years is None else age_std_years)
-    else:
+    elif kind == "paper":
         prior = paper_prior(initial_stature_m, age, male)
+    else:
+        raise InputError(f"unknown prior {kind!r}; use paper, lms or agnostic")
     if age_years is None:
         return prior
     std = np.where(np.isnan(age), np.maximum(prior.std_m, unknown_age_std_m), prior.std_m)

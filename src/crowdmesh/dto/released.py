@@ -7,7 +7,7 @@ their place with a status instead. Nothing here is used by the other presets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import roma
@@ -15,8 +15,10 @@ import torch
 from jaxtyping import Bool, Float
 
 from crowdmesh.body import SMPL, BodyModel
+from crowdmesh.body.growth import MINOR_AGE_YEARS
 from crowdmesh.body.smpl import ADULT_AXIS, KID_AXIS
 from crowdmesh.camera import Camera
+from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto.config import DTOConfig
 from crowdmesh.dto.cues import Cues
 from crowdmesh.dto.interval import ScaleInterval, is_planar, mean_slope
@@ -24,6 +26,7 @@ from crowdmesh.dto.priors import StaturePrior
 from crowdmesh.dto.reshape import Reshaped, replace_rows, reshape
 from crowdmesh.dto.solution import Solution, unsolved
 from crowdmesh.dto.solve import DEGENERATE, FREE, LOWER, solve
+from crowdmesh.errors import InputError
 from crowdmesh.people import People, PersonStatus
 
 TALLEST_M = 2.1
@@ -51,7 +54,8 @@ _OPENPOSE24 = (
 class OfficialGroup:
     """The released solver's answer for one group of people.
 
-    ``count`` people were optimised with mean absolute residual ``deviation``; ``skipped`` (K,) were dropped as giants.
+    ``count`` people were optimised with mean absolute residual ``deviation``; ``skipped`` (K,) were dropped as giants;
+    ``stature_std_m`` (K,) is the posterior spread of those who were not.
     """
 
     scale: float
@@ -60,6 +64,7 @@ class OfficialGroup:
     deviation: float
     skipped: Bool[np.ndarray, " K"]
     active: int
+    stature_std_m: Float[np.ndarray, " K"]
 
 
 def solve_group(
@@ -78,7 +83,7 @@ def solve_group(
     lowest = mean_slope(slope, correlation, config.scale.min_correlation)
     lowest = DEFAULT_SCALE if lowest is None else lowest
     kept = np.ones(len(depth_m), bool)
-    scale, shift, count, active = 0.0, 0.0, 0, FREE
+    scale, shift, count, active, spread_m = 0.0, 0.0, 0, FREE, np.zeros(len(depth_m))
     for _ in range(MAX_ROUNDS):
         d, z, h, mean, std = (values[kept] for values in problem)
         answer = solve(d, z, h, mean, std, (-np.inf, np.inf))
@@ -87,90 +92,139 @@ def solve_group(
         if bounded:
             answer = solve(d, z, h, mean, std, (lowest, lowest))
         scale, shift, active = float(answer.scale[0]), float(answer.shift[0]), LOWER if bounded else FREE
+        spread_m[kept] = answer.stature_std_m
         if not bounded and kept.sum() == 2:
             # Pairs return at once: their statures equal the prior means and they never count as optimised.
-            return OfficialGroup(scale, shift, 0, 0.0, ~kept, active)
+            return OfficialGroup(scale, shift, 0, 0.0, ~kept, active, spread_m)
         count = int(kept.sum())
         giants = answer.stature_m > TALLEST_M
         if not giants.any():
             break
         if kept.sum() <= 2:
             everybody = np.ones_like(kept)
-            return OfficialGroup(0.0, float(depth_m.max()), 0, 0.0, everybody, active)
+            return OfficialGroup(0.0, float(depth_m.max()), 0, 0.0, everybody, active, spread_m)
         kept[np.flatnonzero(kept)[answer.stature_m.argmax()]] = False
     # At the cap the last drop is not solved again: the count is from before it, the deviation from after it.
     stature = stature_m * (scale * relative_depth + shift) / depth_m
     deviation = np.abs((stature - prior_mean_m) / prior_std_m)[kept].mean()
-    return OfficialGroup(scale, shift, count, float(deviation), ~kept, active)
+    return OfficialGroup(scale, shift, count, float(deviation), ~kept, active, spread_m)
+
+
+def require_disparity(depth: RelativeDepth) -> None:
+    """The release's thresholds are in raw Depth Anything V2 units: refuse every other kind of map."""
+    if depth.kind != "disparity":
+        raise InputError(
+            "preset 'official' works on raw Depth Anything V2 disparity only, "
+            f"not on {depth.kind}; use 'best' or 'paper'"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """One of the release's groups: who is in it (K,), with which cues (K,), and its answer."""
+
+    name: str
+    member: np.ndarray
+    relative: np.ndarray
+    depth: np.ndarray
+    answer: OfficialGroup
+
+    @property
+    def unshifted_nearest_m(self) -> float:
+        """Corrected depth of its nearest member less the shift, metres."""
+        return float(self.relative[self.member].min() * self.answer.scale)
+
+    @property
+    def farthest_m(self) -> float:
+        """Corrected depth of its farthest member, metres."""
+        return float(self.relative[self.member].max() * self.answer.scale + self.answer.shift)
 
 
 def solve_official(
-    cues: Cues, prior: StaturePrior, stature_m: Float[np.ndarray, " K"], pelvis_m: Float[np.ndarray, " K"],
-    camera: Camera, config: DTOConfig,
-) -> Solution:  # fmt: skip
+    cues: Cues,
+    prior: StaturePrior,
+    stature_m: Float[np.ndarray, " K"],
+    pelvis_m: Float[np.ndarray, " K"],
+    camera: Camera,
+    config: DTOConfig,
+) -> Solution:
     """Near and far people solved apart, the far group then pushed behind the near one.
 
     Args:
         pelvis_m: depth of each person (stands for the translation depth of the release).
     """
     status = cues.status.copy()
-    short_side = min(camera.width, camera.height)
-    far = (cues.relative_depth > FAR_RELATIVE_DEPTH) | (2 * camera.fy / pelvis_m / short_side < FAR_SHARE)
-    near, far = cues.evident & ~far, cues.evident & far
-    for group in (near, far):
-        if group.sum() == 1:
-            status[group] = PersonStatus.KEPT_ALONE
-    relative, depth = cues.relative_depth.copy(), cues.depth_m.copy()
-
-    def solved(group: np.ndarray, d: np.ndarray, z: np.ndarray) -> OfficialGroup | None:
-        if group.sum() < 2:
-            return None
-        people = (d[group], z[group], stature_m[group], prior.mean_m[group], prior.std_m[group])
-        return solve_group(*people, cues.spread[group], cues.slope[group], cues.correlation[group], config)
-
-    near_answer, far_answer = solved(near, relative, depth), solved(far, relative, depth)
-    if near_answer is not None:
-        assert cues.lowest_relative_depth is not None and cues.lowest_depth_m is not None
-        lowest = solved(near, cues.lowest_relative_depth, cues.lowest_depth_m)
-        if lowest is not None and lowest.count >= near_answer.count and lowest.deviation < near_answer.deviation:
-            near_answer = lowest
-            relative[near], depth[near] = cues.lowest_relative_depth[near], cues.lowest_depth_m[near]
-    if near_answer is None and far_answer is None:
+    share = 2 * camera.fy / np.maximum(pelvis_m, 1e-6) / min(camera.width, camera.height)
+    far = (cues.relative_depth > FAR_RELATIVE_DEPTH) | (share < FAR_SHARE)
+    groups = []
+    for name, member in (("near", cues.evident & ~far), ("far", cues.evident & far)):
+        if member.sum() == 1:
+            status[member] = PersonStatus.KEPT_ALONE
+        elif member.any():
+            groups.append(_solved(name, member, cues, prior, stature_m, config))
+    if not groups:
         return unsolved(status, stature_m, ScaleInterval(0.0, np.inf, None, False))
+    if len(groups) == 2:
+        near, pushed = groups
+        behind = max(pushed.answer.shift, near.farthest_m - pushed.unshifted_nearest_m)
+        groups[1] = replace(pushed, answer=replace(pushed.answer, shift=behind))
 
-    scale, shift = np.zeros(len(status)), depth.copy()
+    ratio, wanted, spread = np.ones(len(status)), stature_m.copy(), np.zeros(len(status))
     skipped = np.zeros(len(status), bool)
-    for group, answer in ((near, near_answer), (far, far_answer)):
-        if answer is not None:
-            scale[group], shift[group], skipped[group] = answer.scale, answer.shift, answer.skipped
-    if near_answer is not None and far_answer is not None:
-        behind = relative[near].max() * near_answer.scale + near_answer.shift - relative[far].min() * far_answer.scale
-        shift[far] = max(far_answer.shift, behind)
-    ratio = (scale * relative + shift) / np.where(depth > 0, depth, 1.0)
-    wanted = stature_m * ratio
-    moving = (near if near_answer is not None else near & False) | (far if far_answer is not None else far & False)
-    skipped |= far & moving & (wanted > TALLEST_M)
-    status[moving] = PersonStatus.PLACED
-    status[moving & (ratio <= 0)] = PersonStatus.KEPT_IMPLAUSIBLE_DEPTH
-    status[moving & skipped] = PersonStatus.KEPT_IMPLAUSIBLE_STATURE
-    answers = [a for a in (near_answer, far_answer) if a is not None]
-    counts = np.array([a.count for a in answers])
-    residuals = sum(a.count * a.deviation for a in answers) + SKIPPED_RESIDUAL * skipped.sum()
-    members = counts.sum() + skipped.sum()
-    main = answers[int(counts.argmax())]
-    notes = [f"{name} group: scale {a.scale:.6g}, shift {a.shift:.6g} m, {a.count} optimised"
-             for name, a in (("near", near_answer), ("far", far_answer)) if a is not None]  # fmt: skip
+    for group in groups:
+        who, answer = group.member, group.answer
+        ratio[who] = (answer.scale * group.relative[who] + answer.shift) / group.depth[who]
+        wanted[who] = stature_m[who] * ratio[who]
+        spread[who], skipped[who] = answer.stature_std_m, answer.skipped
+        if group.name == "far":
+            skipped |= who & (wanted > TALLEST_M)
+        status[who] = PersonStatus.PLACED
+    status[ratio <= 0] = PersonStatus.KEPT_IMPLAUSIBLE_DEPTH
+    status[skipped] = PersonStatus.KEPT_IMPLAUSIBLE_STATURE
+    return _summary(groups, status, ratio, wanted, spread, int(skipped.sum()))
+
+
+def _solved(
+    name: str, member: np.ndarray, cues: Cues, prior: StaturePrior, stature_m: np.ndarray, config: DTOConfig
+) -> _Group:
+    """Solve one group; the near one also on the lowest pixels of its people, and keep the better answer."""
+    constants = (stature_m[member], prior.mean_m[member], prior.std_m[member])
+    slopes = (cues.spread[member], cues.slope[member], cues.correlation[member], config)
+
+    def attempt(relative: np.ndarray, depth: np.ndarray) -> _Group:
+        answer = solve_group(relative[member], depth[member], *constants, *slopes)
+        return _Group(name, member, relative, depth, answer)
+
+    whole = attempt(cues.relative_depth, cues.depth_m)
+    if name == "far" or cues.lowest_relative_depth is None or cues.lowest_depth_m is None:
+        return whole
+    lowest = attempt(cues.lowest_relative_depth, cues.lowest_depth_m)
+    better = lowest.answer.count >= whole.answer.count and lowest.answer.deviation < whole.answer.deviation
+    return lowest if better else whole
+
+
+def _summary(
+    groups: list[_Group], status: np.ndarray, ratio: np.ndarray, wanted: np.ndarray, spread: np.ndarray, skipped: int
+) -> Solution:
+    answers = [group.answer for group in groups]
+    members = sum(answer.count for answer in answers) + skipped
+    total = sum(answer.count * answer.deviation for answer in answers) + SKIPPED_RESIDUAL * skipped
+    main = max(answers, key=lambda answer: answer.count)
+    notes = [
+        f"{g.name} group: scale {g.answer.scale:.6g}, shift {g.answer.shift:.6g} m, {g.answer.count} optimised"
+        for g in groups
+    ]
     return Solution(
         status=status,
-        depth_ratio=np.where(moving, ratio, 1.0),
-        wanted_stature_m=np.where(moving, wanted, stature_m),
-        stature_std_m=np.zeros(len(status)),
-        score=float(residuals / members) if members else 0.0,
+        depth_ratio=ratio,
+        wanted_stature_m=wanted,
+        stature_std_m=spread,
+        score=total / members if members else np.inf,
         scale=main.scale,
         shift=main.shift,
         active=main.active,
         interval=ScaleInterval(0.0, np.inf, None, False),
-        solved=bool(counts.max() >= 2),
+        solved=main.count >= 2,
         notes=tuple(notes),
     )
 
@@ -182,7 +236,6 @@ def reshape_official(
     body: BodyModel,
     depth_ratio: Float[np.ndarray, " K"],
     moved: Bool[np.ndarray, " K"],
-    minor: Bool[np.ndarray, " K"],
 ) -> Reshaped:
     """The released move: the translation scales as a whole and one beta takes one linear step.
 
@@ -198,7 +251,8 @@ def reshape_official(
     some, ratio = people[chosen], depth_ratio[chosen]
     assert some.pose is not None and some.shape is not None and some.joints_m is not None
     wanted = some.stature_m * ratio
-    kid = (minor[chosen] & (ratio < 1)) | (wanted < KID_AXIS_BELOW_M)
+    minor = np.zeros(len(some), bool) if some.age_years is None else some.age_years < MINOR_AGE_YEARS
+    kid = (minor & (ratio < 1)) | (wanted < KID_AXIS_BELOW_M)
     shape = torch.from_numpy(some.shape).float()
     stature, unit = body.stature(shape), torch.zeros_like(shape)
     unit[torch.arange(len(shape)), torch.from_numpy(np.where(kid, KID_AXIS, ADULT_AXIS))] = 1.0

@@ -23,8 +23,8 @@ class Solution:
     wanted_stature_m: Float[np.ndarray, " K"]
     stature_std_m: Float[np.ndarray, " K"]
     score: float
-    scale: float
-    shift: float
+    scale: float | None
+    shift: float | None
     active: int
     interval: ScaleInterval
     solved: bool
@@ -34,17 +34,17 @@ class Solution:
 def unsolved(status: Int[np.ndarray, " K"], stature_m: Float[np.ndarray, " K"], interval: ScaleInterval) -> Solution:
     """Nobody moves: fewer than two people have depth evidence."""
     count = len(stature_m)
-    note = "fewer than two people have depth evidence: everybody keeps their place"
+    notes = ("fewer than two people have depth evidence: everybody keeps their place",) if count else ()
     return Solution(
-        status,
-        np.ones(count),
-        stature_m.copy(),
-        np.zeros(count),
-        np.inf,
-        0.0,
-        0.0,
-        DEGENERATE,
-        interval,
-        False,
-        (note,),
+        status=status,
+        depth_ratio=np.ones(count),
+        wanted_stature_m=stature_m.copy(),
+        stature_std_m=np.zeros(count),
+        score=np.inf,
+        scale=None,
+        shift=None,
+        active=DEGENERATE,
+        interval=interval,
+        solved=False,
+        notes=notes,
     )

@@ -36,7 +36,9 @@ class AffineDepth:
     Attributes:
         scale, shift: (S,) the affine transform.
         active: (S,) which constraint holds the scale: -1 lower bound, 0 none, 1 upper bound, 2 degenerate (the
-            depths do not determine a scale: fewer than two people or all at one depth; scale is the lower bound).
+            depths do not determine a scale: fewer than two people or all at one depth; scale is the lower bound, or
+            the number nearest to zero where that is -inf). Where both bounds are one number, the sign says to which
+            side the free solution would have gone.
         objective: (S,) sum of squared standardised residuals.
         covariance: (S, 2, 2) posterior covariance of (scale, shift); a scale held by a bound or degenerate counts
             as known. Without people the variance of the shift is infinite.
@@ -137,7 +139,7 @@ def _solve_block(
     degenerate = spread <= _DEGENERATE_SPREAD * total(weight * depth * depth)
     free = covariation / np.where(degenerate, 1.0, spread)
     low_unit, high_unit = low * unit, high * unit
-    fallback = np.clip(0.0, low_unit, high_unit) if not np.isfinite(low_unit).all() else low_unit
+    fallback = np.where(np.isfinite(low_unit), low_unit, np.clip(0.0, low_unit, high_unit))
     scale = np.where(degenerate, fallback, np.clip(free, low_unit, high_unit))
     active = np.where(degenerate, DEGENERATE, (free > high_unit).astype(int) - (free < low_unit))
     corrected = scale[of] * offset + mean_target[of]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from crowdmesh.errors import CrowdMeshError
-from crowdmesh.experts.outputs import finished, write_outputs
+from crowdmesh.errors import CrowdMeshError, InputError
+from crowdmesh.experts.outputs import made_from, output_paths, write_outputs
 from crowdmesh.experts.reconstruct import Reconstructor
 
 
@@ -29,28 +30,48 @@ def reconstruct_many(
     photos: list[Path], folder: Path, reconstructor: Reconstructor, overwrite: bool = False
 ) -> Iterator[PhotoResult]:
     """Reconstruct photographs one after the other, writing their files to ``folder``; yields a result per photo."""
-    stems = _stems(photos)
+    stems, inputs = _stems(photos), {photo.resolve() for photo in photos}
     for photo in photos:
-        stem = stems[photo]
-        if not overwrite and finished(folder, stem):
-            yield PhotoResult(photo, "skipped", notes=("finished before; --overwrite repeats it",))
-            continue
         try:
-            result = reconstructor(photo)
-            write_outputs(folder, stem, result.first_guess, result.scene, result.placement, result.notes)
+            yield _reconstruct_one(photo, folder, stems[photo], reconstructor, overwrite, inputs)
         except (CrowdMeshError, OSError) as error:
             yield PhotoResult(photo, "failed", notes=(str(error),))
-            continue
-        placed = int(np.sum([status.placed for status in result.placement.statuses]))
-        yield PhotoResult(photo, "done", len(result.placement), placed, result.placement.score, result.notes)
+        except Exception as error:  # one image must not stop a million: name it and go on
+            yield PhotoResult(photo, "failed", notes=(f"unexpected {type(error).__name__}, please report it: {error}",))
+
+
+def _reconstruct_one(
+    photo: Path, folder: Path, stem: str, reconstructor: Reconstructor, overwrite: bool, inputs: set[Path]
+) -> PhotoResult:
+    for path in output_paths(folder, stem):
+        if path.resolve() in inputs:
+            raise InputError(f"writing {path} would replace an input photo; choose another output folder")
+    if not photo.is_file():
+        raise InputError(f"image {photo} does not exist")
+    earlier = None if overwrite else made_from(folder, stem)
+    if earlier is not None:
+        signature = reconstructor.signature(photo)
+        if any(earlier.get(key) != value for key, value in signature.items()):
+            raise InputError(
+                f"{folder / stem}.* were made from another photo or with other settings; "
+                "use --overwrite or another output folder"
+            )
+        return PhotoResult(photo, "skipped", notes=("finished before; --overwrite repeats it",))
+    result = reconstructor(photo)
+    write_outputs(folder, stem, result.first_guess, result.scene, result.placement, result.notes)
+    placed = int(np.sum([status.placed for status in result.placement.statuses]))
+    return PhotoResult(photo, "done", len(result.placement), placed, result.placement.score, result.notes)
 
 
 def _stems(photos: list[Path]) -> dict[Path, str]:
-    """Output names: the photo's own, or with its suffix or folder where two photos would share one."""
-    names: dict[Path, str] = {}
-    for candidate in (lambda p: p.stem, lambda p: p.name, lambda p: f"{p.parent.name}_{p.name}"):
-        for photo in (p for p in photos if p not in names):
-            same = [p for p in photos if candidate(p) == candidate(photo)]
-            if len(same) == 1:
-                names[photo] = candidate(photo)
-    return {photo: names.get(photo, f"{i:05d}_{photo.name}") for i, photo in enumerate(photos)}
+    """Output names: the photo's own; with its suffix, folder, then number where photos would still share one."""
+    names = {photo: photo.stem for photo in photos}
+    number = {photo: index for index, photo in enumerate(photos)}
+    for longer in (
+        lambda p: p.name,
+        lambda p: f"{p.parent.name}_{p.name}",
+        lambda p: f"{number[p]:06d}_{p.parent.name}_{p.name}",
+    ):
+        shared = {name for name, count in Counter(names.values()).items() if count > 1}
+        names = {photo: longer(photo) if name in shared else name for photo, name in names.items()}
+    return names

@@ -26,9 +26,15 @@ def output_paths(folder: Path, stem: str) -> tuple[Path, ...]:
     return tuple(folder / f"{stem}{suffix}" for suffix in SUFFIXES)
 
 
-def finished(folder: Path, stem: str) -> bool:
-    """Whether all files of an image are there."""
-    return output_paths(folder, stem)[-1].is_file()
+def made_from(folder: Path, stem: str) -> dict[str, Any] | None:
+    """The provenance of the finished outputs of an image; ``None`` where they are not finished."""
+    *files, table = output_paths(folder, stem)
+    try:
+        record = json.loads(table.read_text())
+        needed = [path for path in files if record["people"] or path.suffix != ".glb"]
+        return record["provenance"] if all(path.is_file() for path in needed) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_outputs(

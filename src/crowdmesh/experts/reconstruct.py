@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto import DTOConfig, Placement, place
 from crowdmesh.experts.base import Experts
 from crowdmesh.experts.presets import load_experts
-from crowdmesh.images import read_image
+from crowdmesh.images import check_image, read_image
 from crowdmesh.people import People
 from crowdmesh.scene import Scene
 
@@ -56,7 +58,7 @@ class Reconstructor:
             InputError, FormatError: the photo is missing, too small or not an image.
         """
         path = Path(photo) if isinstance(photo, (str, Path)) else None
-        image = photo if isinstance(photo, np.ndarray) else read_image(photo)
+        image = read_image(photo) if isinstance(photo, (str, Path)) else check_image(photo)
         guess, notes = self.guess(image, path)
         depth = self.experts.depth.estimate(image)
         scene, placement = place(guess, depth, self.config)
@@ -88,12 +90,21 @@ class Reconstructor:
             notes.append(f"no face found for person {', '.join(map(str, faceless))}: age and sex unknown")
         return Scene(estimate.camera, people, image, provenance), tuple(notes)
 
+    def signature(self, path: Path | None) -> dict[str, Any]:
+        """What decides the result: the photo's content, the experts with their weights, the configuration."""
+        experts = {e.name: {asset.name: asset.sha256 for asset in e.assets} for e in self.experts.all()}
+        camera = self.experts.camera
+        settings = {"dto": asdict(self.config), "camera": asdict(camera) if is_dataclass(camera) else {}}
+        photo = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else None
+        # As JSON gives it back: tuples become lists.
+        return json.loads(json.dumps({"photo_sha256": photo, "experts": experts, "settings": settings}))
+
     def _provenance(self, path: Path | None, camera_source: str) -> dict[str, Any]:
         return {
             "source": path.name if path is not None else "array",
             "crowdmesh": version("crowdmesh"),
             "camera": camera_source,
-            "experts": {e.name: {a.name: a.sha256 for a in e.assets} for e in self.experts.all()},
+            **self.signature(path),
         }
 
 
