@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
 # The kernels are compiled from their source text and must not be wrapped; everything else is checked.
@@ -32,6 +33,10 @@ _CHECKED = [
 _hook = install_import_hook(_CHECKED, "_typecheck.check")
 
 torch.set_num_threads(1)
+
+# No deadline: a shared machine may pause. In CI the same examples every time, elsewhere new ones.
+settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("suite")
 
 
 def _folder(variable: str) -> Path:

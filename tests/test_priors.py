@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdmesh.body.growth import lms, median_stature, stature_at, stature_moments
-from crowdmesh.dto.priors import AgeGroup, age_group, stature_prior
+from crowdmesh.dto import best
+from crowdmesh.dto.priors import GROUP_STATURE_M, AgeGroup, age_group, stature_prior
 
 
 def one(kind: str, age: float, male: float = np.nan, stature: float = 1.70, **options) -> tuple[float, float]:
@@ -42,10 +43,17 @@ def test_agnostic_adults_keep_their_first_guess():
 
 
 def test_unknown_age_is_an_adult_with_a_wide_spread():
-    assert one("paper", np.nan, unknown_age_std_m=0.24) == pytest.approx(((1.70 + 1.715) / 2, 0.24))
+    assert one("paper", np.nan, unknown_age_std_m=0.26) == pytest.approx(((1.70 + 1.715) / 2, 0.26))
     nobody_asked = stature_prior("paper", np.array([1.7]), unknown_age_std_m=0.24)
     assert nobody_asked.group[0] == AgeGroup.UNDECIDED
     assert nobody_asked.std_m[0] == 0.1
+
+
+def test_spread_of_unknown_ages_is_that_of_the_uniform_mixture():
+    shares = np.array([3, 5, 7, 65]) / 80  # babies, kids, teens, adults of undecided sex
+    mean, std = np.array([GROUP_STATURE_M[g] for g in (0, 1, 2, 5)]).T
+    about_adults = np.sqrt(shares @ (std**2 + (mean - mean[3]) ** 2))
+    assert best().unknown_age_std_m == pytest.approx(about_adults, abs=0.006)
 
 
 def test_age_groups():

@@ -64,9 +64,9 @@ class DTOConfig:
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     prior: PriorName = "paper"
     """``paper``: four age groups and hybrid adults; ``agnostic``: the same without sex (D'); ``lms``: exact age."""
-    unknown_age_std_m: float = 0.24
+    unknown_age_std_m: float = 0.26
     """Spread of the prior of a person whose age is NaN: asked for, but nobody could tell. With the paper's uniform ages
-    over 80 years (section 7) the mixture of its groups has a standard deviation of 0.24 m about the adult mean."""
+    over 80 years (section 7) the mixture of its groups has a standard deviation of 0.26 m about the adult mean."""
     stature_range_m: tuple[float, float] = (0.40, 2.10)
     """A corrected stature outside is implausible and leaves the person where they were: shorter than newborns, or a
     giant (release: 2.1 m)."""

@@ -1,8 +1,10 @@
 """What the released DTO code does, restated from its observed behaviour so that its numbers can be compared.
 
 It differs from the paper: separate near and far groups, a lower bound on the scale only, giants dropped one by one,
-pairs never counted as optimised. Where following it would delete people or put them behind the camera, they keep
-their place with a status instead. Nothing here is used by the other presets.
+pairs never counted as optimised. It departs from the release in three places: people whom the release deletes keep
+their place with a status; so do people whom it would put behind the camera; and where everybody lies at one depth
+without any spread (the release divides by zero there) the scale is the lower bound. Nothing here is used by the other
+presets.
 """
 
 from __future__ import annotations
