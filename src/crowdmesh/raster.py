@@ -66,24 +66,8 @@ def rasterize(
     Raises:
         InputError: shapes disagree, the size is empty, faces name missing vertices, or vertices are not finite.
     """
+    _check(vertices_m, faces, size, masks)
     height, width = size
-    if vertices_m.ndim != 3 or vertices_m.shape[-1] != 3 or faces.ndim != 2 or faces.shape[-1] != 3:
-        raise InputError(
-            "rasterize needs vertices (K, V, 3) and faces (F, 3), "
-            f"got {tuple(vertices_m.shape)} and {tuple(faces.shape)}"
-        )
-    if height < 1 or width < 1 or height >= 2**20 or width >= 2**20:
-        raise InputError(f"cannot render an image of {width}x{height} pixels")
-    if masks is not None and tuple(masks.shape) != (len(vertices_m), height, width):
-        raise InputError(f"masks must have shape {(len(vertices_m), height, width)}, got {tuple(masks.shape)}")
-    if len(vertices_m) * len(faces) >= 2**31:
-        raise InputError(f"{len(vertices_m)} bodies of {len(faces)} faces are more than the z-buffer can number")
-    if len(vertices_m) and faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices_m.shape[1]):
-        raise InputError(
-            f"faces refer to vertices outside 0 to {vertices_m.shape[1] - 1}: bodies and faces do not belong"
-        )
-    if not torch.isfinite(vertices_m).all():
-        raise InputError("vertices to render must be finite")
     device = vertices_m.device
     keys = torch.full((height, width), EMPTY_KEY, dtype=torch.int64, device=device)
     if len(vertices_m) and len(faces):
@@ -126,3 +110,25 @@ def visible_vertices(
     people = torch.arange(len(vertices_m), device=z.device)[:, None]
     own = buffer.person.reshape(-1)[pixel] == people
     return inside & own & (z <= buffer.depth.reshape(-1)[pixel] + tolerance_m)
+
+
+def _check(vertices_m: Tensor, faces: Tensor, size: tuple[int, int], masks: Tensor | None) -> None:
+    """Refuse what the kernel must never see: it does not check bounds."""
+    height, width = size
+    if vertices_m.ndim != 3 or vertices_m.shape[-1] != 3 or faces.ndim != 2 or faces.shape[-1] != 3:
+        raise InputError(
+            "rasterize needs vertices (K, V, 3) and faces (F, 3), "
+            f"got {tuple(vertices_m.shape)} and {tuple(faces.shape)}"
+        )
+    if height < 1 or width < 1 or height >= 2**20 or width >= 2**20:
+        raise InputError(f"cannot render an image of {width}x{height} pixels")
+    if masks is not None and tuple(masks.shape) != (len(vertices_m), height, width):
+        raise InputError(f"masks must have shape {(len(vertices_m), height, width)}, got {tuple(masks.shape)}")
+    if len(vertices_m) * len(faces) >= 2**31:
+        raise InputError(f"{len(vertices_m)} bodies of {len(faces)} faces are more than the z-buffer can number")
+    if len(vertices_m) and faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices_m.shape[1]):
+        raise InputError(
+            f"faces refer to vertices outside 0 to {vertices_m.shape[1] - 1}: bodies and faces do not belong"
+        )
+    if not torch.isfinite(vertices_m).all():
+        raise InputError("vertices to render must be finite")

@@ -19,7 +19,7 @@ from crowdmesh.dto.reshape import Reshaped, reshape
 from crowdmesh.dto.solution import Solution, unsolved
 from crowdmesh.dto.solve import DEGENERATE, solve
 from crowdmesh.errors import InputError
-from crowdmesh.people import PersonStatus
+from crowdmesh.people import People, PersonStatus
 from crowdmesh.scene import Scene
 
 MIN_DEPTH_M = 0.1
@@ -135,18 +135,11 @@ def _finish(
     moved = np.array([PersonStatus(int(s)).placed for s in solution.status], bool)
     ratio = np.where(moved, solution.depth_ratio, 1.0)
     reshaped = move(people, scene.camera, body, ratio, moved)
-    known = np.ones(len(people), bool) if people.age_years is None else ~np.isnan(people.age_years)
+    known = _known_ages(people)
     status = np.where(moved & ~known, PersonStatus.PLACED_AGE_UNKNOWN, solution.status)
     status = np.where(moved & reshaped.limited, PersonStatus.PLACED_STATURE_LIMITED, status).astype(np.int64)
-    enough_known = bool(known.mean() >= config.min_known_ages) if len(people) else False
-    notes = (
-        solution.notes
-        if enough_known or len(people) == 0
-        else (
-            *solution.notes,
-            f"the age of {int((~known).sum())} of {len(people)} people is unknown: the scale rests on guesses",
-        )
-    )
+    guesswork = known.sum() < config.min_known_ages * len(people)
+    note = f"the age of {int((~known).sum())} of {len(people)} people is unknown: the scale rests on guesses"
     initial_m = np.where(cues.depth_m != 0, cues.depth_m, person_depth(scene, body))
     # What the prior leaves open of a person who was not placed; depth goes with stature.
     prior_spread = prior.std_m / prior.mean_m
@@ -173,11 +166,16 @@ def _finish(
         excluded=cues.excluded,
         status=status,
         score=solution.score,
-        accepted=bool(solution.solved and enough_known and solution.score < config.accept_below),
-        notes=notes,
+        accepted=bool(solution.solved and not guesswork and solution.score < config.accept_below),
+        notes=(*solution.notes, note) if guesswork else solution.notes,
     )
     summary = {"preset": config.preset, "prior": config.prior, "scale": placement.scale, "shift": placement.shift}
     placed = replace(
         scene, people=replace(reshaped.people, status=status), provenance={**scene.provenance, "dto": summary}
     )
     return placed, placement
+
+
+def _known_ages(people: People) -> np.ndarray:
+    """(K,) bool; where nobody asked for ages, everybody is an adult by agreement."""
+    return np.ones(len(people), bool) if people.age_years is None else ~np.isnan(people.age_years)
