@@ -106,7 +106,8 @@ def visible_vertices(
     column = torch.floor(vertices_m[..., 0] * inverse * float(K[0, 0]) + float(K[0, 2]))
     row = torch.floor(vertices_m[..., 1] * inverse * float(K[1, 1]) + float(K[1, 2]))
     inside = in_front & (column >= 0) & (row >= 0) & (column < width) & (row < height)
-    pixel = torch.where(inside, row * width + column, torch.zeros_like(row)).long()
+    zero = torch.zeros_like(row)
+    pixel = torch.where(inside, row, zero).long() * width + torch.where(inside, column, zero).long()
     people = torch.arange(len(vertices_m), device=z.device)[:, None]
     own = buffer.person.reshape(-1)[pixel] == people
     return inside & own & (z <= buffer.depth.reshape(-1)[pixel] + tolerance_m)
