@@ -6,11 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import synthetic_smpl
+import torch
 
+from crowdmesh.body import load_body, pose_people
+from crowdmesh.camera import Camera
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto import official, place
-from crowdmesh.dto.released import solve_group
+from crowdmesh.dto.released import _OPENPOSE24, reshape_official, solve_group
 from crowdmesh.errors import InputError
+from crowdmesh.people import People
 
 
 def test_recorded_groups(solver_cases):
@@ -57,3 +62,38 @@ def test_other_depth_kinds_are_refused(crowd):
     world, guess, _ = crowd
     with pytest.raises(InputError, match="raw Depth Anything V2 disparity"):
         place(guess, world.depth, official())
+
+
+def test_the_released_move_of_an_smpl_body(tmp_path):
+    """Translation times r; one linear step of one beta; x and y shifted after a step along the kid axis only."""
+    body = load_body("smpl", synthetic_smpl.write(tmp_path))
+    random = np.random.default_rng(0)
+    pose = 0.2 * random.standard_normal((3, 24, 3))
+    pose[:, 0] = (np.pi, 0, 0)
+    shape = body.default_shape(3).double().numpy()
+    people = People(
+        body="smpl", pose=pose, shape=shape, translation_m=np.array([[0.5, 0.1, 5], [-1, 0, 6], [1, 0.2, 4.0]]),
+        stature_m=body.stature(torch.from_numpy(shape).float()).double().numpy(), age_years=np.array([30.0, 5.0, 30.0]),
+    )  # fmt: skip
+    people = pose_people(people, body)
+    ratio, moved = np.array([1.05, 0.7, 2.0]), np.array([True, True, False])
+    camera = Camera.from_vertical_fov(1.0, 1280, 720)
+    after = reshape_official(people, camera, body, ratio, moved).people
+
+    np.testing.assert_array_equal(after.vertices_m[2], people.vertices_m[2])
+    for person, axis in ((0, 0), (1, 10)):  # the adult grows along the first beta, the child along the kid axis
+        less = shape[[person]].copy()
+        less[:, axis] -= 1
+        slope = people.stature_m[person] - body.stature(torch.from_numpy(less).float()).item()
+        step = people.stature_m[person] * (ratio[person] - 1) / slope
+        expected = shape[person].copy()
+        expected[axis] += step
+        np.testing.assert_allclose(after.shape[person], expected, atol=1e-4)
+    np.testing.assert_allclose(after.translation_m[0], ratio[0] * people.translation_m[0])
+    assert after.translation_m[1, 2] == pytest.approx(ratio[1] * people.translation_m[1, 2])
+    # Before and after, the child's 24 OpenPose joints have the same mean in x and y, up to the scale r.
+    points = [body.points[name] for name in _OPENPOSE24]
+    old, new = (np.concatenate((p.joints_m[1], p.vertices_m[1]))[points, :2].mean(0) for p in (people, after))
+    np.testing.assert_allclose(new, ratio[1] * old, atol=1e-5)
+    again = pose_people(after, body)
+    np.testing.assert_allclose(again.vertices_m, after.vertices_m, atol=1e-4)

@@ -35,6 +35,8 @@ _READ_ERRORS = (
     zlib.error,
 )
 
+_NPY_MAGIC = b"\x93NUMPY"
+
 # What a disk says while it is written; an OSError of the network (a download) carries other numbers or none.
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EISDIR})
 
@@ -97,6 +99,22 @@ def read_npz(path: Path, what: str = "NumPy archive") -> dict[str, np.ndarray]:
         if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("it is not a NumPy .npz archive of arrays")
         return arrays
+
+
+def read_npy(path: Path, what: str = "NumPy array") -> np.ndarray:
+    """The array of an ``.npy`` file; nothing in it is executed.
+
+    Args:
+        what: what the file should be, for the message.
+
+    Raises:
+        FormatError: not an ``.npy`` file, damaged, or with Python objects in it.
+    """
+    with reading(path, what), path.open("rb") as file:
+        if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+            raise ValueError("it is not a NumPy .npy array")
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
 
 
 def _reason(error: BaseException) -> str:

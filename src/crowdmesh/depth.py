@@ -9,15 +9,13 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 
-from crowdmesh._files import read_npz, reading
+from crowdmesh._files import read_npy, read_npz, reading
 from crowdmesh.errors import FormatError, InputError
 
 DepthKind = Literal["disparity", "depth", "metric"]
 
 # The reciprocal of every larger number is finite.
 _SMALLEST_DISPARITY = 1.0 / np.finfo(np.float64).max
-
-_NPY_MAGIC = b"\x93NUMPY"
 
 
 def usable_depth(values: Float[np.ndarray, "*n"], kind: DepthKind) -> Bool[np.ndarray, "*n"]:
@@ -100,20 +98,12 @@ def _read_array(path: Path) -> np.ndarray:
         if "depth" not in arrays and len(arrays) > 1:
             raise FormatError(f"depth map {path} holds {len(arrays)} arrays; name the right one 'depth'")
         return arrays.get("depth", next(iter(arrays.values())))
+    if suffix == ".npy":
+        return read_npy(path, "depth map")
     with reading(path, "depth map"):
-        if suffix == ".npy":
-            return _read_npy(path)
         if suffix == ".png":
             return _read_png(path)
         raise ValueError(f"unknown suffix {suffix!r}; use .npy, .npz or .png")
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
-            raise ValueError("it is not a NumPy .npy array")
-        file.seek(0)
-        return np.load(file, allow_pickle=False)
 
 
 def _read_png(path: Path) -> np.ndarray:

@@ -94,9 +94,13 @@ class Scene:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"scene {path} does not exist")
-        arrays = read_npz(path, _WHAT)
-        with reading(path, _WHAT):
-            return _scene(arrays)
+        return scene_of(read_npz(path, _WHAT), path)
+
+
+def scene_of(arrays: dict[str, np.ndarray], path: Path) -> Scene:
+    """The scene of the arrays that ``read_npz`` found in ``path``; FormatError as from ``Scene.load``."""
+    with reading(path, _WHAT):
+        return _scene(arrays)
 
 
 def _scene(arrays: dict[str, np.ndarray]) -> Scene:

@@ -18,7 +18,7 @@ from crowdmesh.camera import Camera
 from crowdmesh.errors import InputError
 from crowdmesh.masks import Masks
 from crowdmesh.people import People
-from crowdmesh.scene import Scene
+from crowdmesh.scene import Scene, scene_of
 
 CAMERA_KEYS = ("image_size", "intrinsics", "vertical_fov_deg")
 PEOPLE_KEYS = (
@@ -52,7 +52,7 @@ def read_people(path: str | Path) -> Scene:
     else:
         table = read_npz(path, _WHAT)
         if "header" in table:
-            scene = Scene.load(path)
+            scene = scene_of(table, path)
             return scene if scene.people.vertices_m is not None else replace(scene, people=pose_people(scene.people))
     try:
         _refuse_unknown_keys(table)

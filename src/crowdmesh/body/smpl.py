@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from crowdmesh._files import read_npy
 from crowdmesh.body._skinned import SkinnedBody, checked_targets
 from crowdmesh.body._smpl_files import read_smpl_arrays
 from crowdmesh.body.base import ShapeParameter
@@ -150,10 +151,7 @@ class SMPL(SkinnedBody):
 
 def _kid_direction(path: Path, template: np.ndarray) -> np.ndarray:
     """From adult template to centred infant template (AGORA's eleventh axis)."""
-    try:
-        infant = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise FormatError(f"cannot read the kid template {path}: {error}") from error
+    infant = read_npy(path, "kid template")
     if infant.shape != template.shape:
         raise FormatError(f"kid template {path} has shape {infant.shape}, expected {template.shape}")
     return infant - infant.mean(0) - template

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +27,10 @@ class ScaleInterval:
     planar: bool
 
 
+UNBOUNDED = ScaleInterval(0.0, np.inf, None, False)
+"""The interval of a scene in which no slope was, or could be, asked for."""
+
+
 def scale_interval(cues: Cues, config: ScaleConfig, expected_ratio: Float[np.ndarray, " K"]) -> ScaleInterval:
     """The interval for the people with depth evidence.
 
@@ -38,7 +42,7 @@ def scale_interval(cues: Cues, config: ScaleConfig, expected_ratio: Float[np.nda
     slope = mean_slope(slopes[who], cues.correlation[who], config.min_correlation)
     planar = is_planar(cues.relative_depth[who], cues.spread[who], config)
     if slope is None:
-        return ScaleInterval(0.0, np.inf, None, planar)
+        return replace(UNBOUNDED, planar=planar)
     low = config.low * slope
     return ScaleInterval(low, low if planar else config.high * slope, slope, planar)
 

@@ -11,7 +11,7 @@ from crowdmesh.body import BodyModel, body_of, pose_people
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto.config import DTOConfig
 from crowdmesh.dto.cues import Cues, measure, person_depth
-from crowdmesh.dto.interval import ScaleInterval, scale_interval
+from crowdmesh.dto.interval import UNBOUNDED, scale_interval
 from crowdmesh.dto.placement import Placement
 from crowdmesh.dto.priors import StaturePrior, stature_prior
 from crowdmesh.dto.released import require_disparity, reshape_official, solve_official
@@ -80,7 +80,7 @@ def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config:
     status[cues.evident & ~usable] = PersonStatus.KEPT_IMPLAUSIBLE_DEPTH
     if usable.sum() < 2:
         status[usable] = PersonStatus.KEPT_ALONE
-        return unsolved(status, stature, ScaleInterval(0.0, np.inf, None, False))
+        return unsolved(status, stature, UNBOUNDED)
     interval = scale_interval(cues, config.scale, prior.mean_m / stature)
     answer = solve(
         cues.relative_depth[usable],

@@ -23,7 +23,7 @@ from crowdmesh.camera import Camera
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto.config import DTOConfig
 from crowdmesh.dto.cues import Cues
-from crowdmesh.dto.interval import ScaleInterval, is_planar, mean_slope
+from crowdmesh.dto.interval import UNBOUNDED, is_planar, mean_slope
 from crowdmesh.dto.priors import StaturePrior
 from crowdmesh.dto.reshape import Reshaped, replace_rows, reshape
 from crowdmesh.dto.solution import Solution, unsolved
@@ -165,7 +165,7 @@ def solve_official(
         elif member.any():
             groups.append(_solved(name, member, cues, prior, stature_m, config))
     if not groups:
-        return unsolved(status, stature_m, ScaleInterval(0.0, np.inf, None, False))
+        return unsolved(status, stature_m, UNBOUNDED)
     if len(groups) == 2:
         near, pushed = groups
         behind = max(pushed.answer.shift, near.farthest_m - pushed.unshifted_nearest_m)
@@ -225,7 +225,7 @@ def _summary(
         scale=main.scale,
         shift=main.shift,
         active=main.active,
-        interval=ScaleInterval(0.0, np.inf, None, False),
+        interval=UNBOUNDED,
         solved=main.count >= 2,
         notes=tuple(notes),
     )
