@@ -16,13 +16,16 @@ _CHECKED = [
     f"crowdmesh.{room}"
     for room in (
         "adapters",
+        "benchmarks",
         "body",
         "camera",
         "depth",
         "dto",
         "experts",
+        "formats",
         "images",
         "masks",
+        "metrics",
         "people",
         "raster",
         "scene",

@@ -21,9 +21,10 @@ SOURCE = Path(crowdmesh.__file__).parent
 FLOORS = {
     "errors": 0, "_files": 0,
     "_native": 0, "masks": 0, "camera": 0, "people": 0, "scene": 0, "depth": 0, "assets": 0, "images": 0,
-    "_raster_kernel": 1, "raster": 1, "body": 1,
+    "_raster_kernel": 1, "raster": 1, "body": 1, "metrics": 1,
     "dto": 2, "visual": 2,
-    "synth": 3, "experts": 3, "adapters": 3,
+    "synth": 3, "experts": 3, "adapters": 3, "formats": 3,
+    "benchmarks": 5,
     "demo": 6, "doctor": 6, "cli": 6,
 }  # fmt: skip
 
