@@ -1,0 +1,131 @@
+"""Annotation files of the field: one dictionary "image name: record", pickled into an ``.npz`` or written as JSON."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crowdmesh._files import reading
+from crowdmesh._unpickle import ArrayUnpickler, PickledArray
+from crowdmesh.errors import FormatError, InputError
+
+KEY = "annots"
+"""The entry that holds the dictionary, in both kinds of file."""
+
+# Annotations compress to a fifth or so. A file that grows more than this is built to fill the memory.
+_LARGEST_GROWTH, _HARMLESS_BYTES = 200, 1 << 26
+
+
+def read_annots(path: str | Path, what: str, unpickle: bool = False) -> dict[str, Any]:
+    """The dictionary "image name: record" of an annotation file, as plain dicts, lists, texts, numbers and arrays.
+
+    ``.npz``: the entry ``annots`` is a pickled dictionary, as the field distributes it. ``.json``: an object with the
+    one key ``annots`` and the same nesting, arrays as lists; nothing is pickled there.
+
+    Args:
+        what: what the file should be, for messages.
+        unpickle: read pickled entries. Even then only arrays, tensors, numbers, texts, lists and dictionaries are let
+            in, and every other name a pickle may ask for is refused.
+
+    Raises:
+        InputError: no such file, or of another kind.
+        FormatError: pickled and ``unpickle`` not given, damaged, hostile, empty, or nested otherwise.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{what} {path} does not exist")
+    if path.suffix.lower() not in (".npz", ".json"):
+        raise InputError(f"{what} {path} must be .npz or .json")
+    with reading(path, what):
+        annots = _json(path) if path.suffix.lower() == ".json" else _npz(path, what, unpickle)
+        if not isinstance(annots, dict) or not all(isinstance(name, str) for name in annots):
+            raise ValueError(f"its {KEY} must be a dictionary of image names")
+        if not annots:
+            raise ValueError("it holds no images")
+        return annots
+
+
+def _json(path: Path) -> Any:
+    content = json.loads(path.read_text("utf-8"))
+    if not isinstance(content, dict) or set(content) != {KEY}:
+        raise ValueError(f"its top level must be an object with the one key {KEY!r}")
+    return content[KEY]
+
+
+def _npz(path: Path, what: str, unpickle: bool) -> Any:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not a NumPy .npz archive")
+    with zipfile.ZipFile(path) as archive:
+        name = f"{KEY}.npy"
+        if name not in archive.namelist():
+            raise ValueError(f"it has no entry {KEY!r}; it has {', '.join(archive.namelist()[:5]) or 'none'}")
+        entry = archive.getinfo(name)
+        if entry.file_size > max(_HARMLESS_BYTES, _LARGEST_GROWTH * entry.compress_size):
+            raise ValueError(f"it would unpack to {entry.file_size / 2**20:.0f} MiB, which no annotations do")
+        with archive.open(entry) as file:
+            version = np.lib.format.read_magic(file)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError("its entry is of an unknown NumPy version")
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            if dtype.kind != "O" or shape != ():
+                raise ValueError(f"its {KEY} must be one dictionary, got {dtype} of shape {shape}")
+            if not unpickle:
+                raise FormatError(
+                    f"{path} is a {what} of pickled Python objects, which are read only on demand: if you trust its "
+                    "source, opt in (unpickle=True, --allow-pickle), and still nothing but arrays, numbers, texts, "
+                    "lists and dictionaries is let in; or convert it to .json"
+                )
+            return _Plain().of(ArrayUnpickler(file).read())
+
+
+class _Plain:
+    """Turns the stand-ins of an unpickler into plain values, everything once however often it is referred to."""
+
+    def __init__(self) -> None:
+        self.done: dict[int, tuple[Any, int]] = {}
+        self.open: set[int] = set()
+        self.kept: list[Any] = []  # an id is only good as long as its value lives
+
+    def of(self, content: Any) -> Any:
+        """The plain value of a pickle's content, which :func:`numpy.save` wraps into an array of one object."""
+        array = content.value if isinstance(content, PickledArray) else None
+        if array is None or array.dtype != object or array.size != 1:
+            raise ValueError(f"its {KEY} must be one dictionary")
+        value, written_out = self._plain(array.reshape(-1)[0])
+        if written_out > 1000 * len(self.done) + 10**6:
+            raise ValueError("it refers to the same values again and again, as no annotations do")
+        return value
+
+    def _plain(self, value: Any) -> tuple[Any, int]:
+        """The plain value, and how many values it is when every reference is written out."""
+        if isinstance(value, (str, bytes, bool, int, float, type(None))):
+            return (value.decode("latin1") if isinstance(value, bytes) else value), 1
+        key = id(value)
+        if key in self.done:
+            return self.done[key]
+        if key in self.open:
+            raise ValueError("it refers to itself")
+        self.open.add(key)
+        self.done[key] = self._opened(value)
+        self.open.remove(key)
+        return self.done[key]
+
+    def _opened(self, value: Any) -> tuple[Any, int]:
+        if isinstance(value, PickledArray):
+            array = np.asarray(value)
+            if array.dtype != object:
+                return array, 1
+            self.kept.append(array.tolist())
+            return self._plain(self.kept[-1])
+        if isinstance(value, dict):
+            parts = {name: self._plain(part) for name, part in value.items()}
+            return {name: part for name, (part, _) in parts.items()}, 1 + sum(size for _, size in parts.values())
+        if isinstance(value, (list, tuple)):
+            items = [self._plain(part) for part in value]
+            return [part for part, _ in items], 1 + sum(size for _, size in items)
+        raise ValueError(f"it holds {type(value).__name__.strip('_')} where a value should be")
