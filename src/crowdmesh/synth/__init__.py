@@ -1,6 +1,52 @@
-"""Crowds whose truth is known."""
+"""A world whose truth is known: scenes of people of all ages, their pictures, and what upstream estimators say of them."""
 
-from crowdmesh.synth.simulated_experts import relative_depth, single_person_guess
-from crowdmesh.synth.world import SyntheticScene, WorldConfig, make_scene
+from crowdmesh.synth.compose import draw_stage
+from crowdmesh.synth.config import PRESETS, WorldConfig
+from crowdmesh.synth.expert_errors import (
+    STRENGTHS,
+    AttributeErrors,
+    DepthErrors,
+    ExpertErrors,
+    HmrErrors,
+    KeypointErrors,
+    MaskErrors,
+    exact,
+    mild,
+    nominal,
+    strong,
+)
+from crowdmesh.synth.rendering import render_stage
+from crowdmesh.synth.scene import SyntheticScene
+from crowdmesh.synth.shards import WorldFolder, open_world, read_shard, read_shards, write_shards
+from crowdmesh.synth.simulated_experts import Observation, observe
+from crowdmesh.synth.stage import Prop, Stage
+from crowdmesh.synth.worlds import World
 
-__all__ = ["SyntheticScene", "WorldConfig", "make_scene", "relative_depth", "single_person_guess"]
+__all__ = [
+    "PRESETS",
+    "STRENGTHS",
+    "AttributeErrors",
+    "DepthErrors",
+    "ExpertErrors",
+    "HmrErrors",
+    "KeypointErrors",
+    "MaskErrors",
+    "Observation",
+    "Prop",
+    "Stage",
+    "SyntheticScene",
+    "World",
+    "WorldConfig",
+    "WorldFolder",
+    "draw_stage",
+    "exact",
+    "mild",
+    "nominal",
+    "observe",
+    "open_world",
+    "read_shard",
+    "read_shards",
+    "render_stage",
+    "strong",
+    "write_shards",
+]

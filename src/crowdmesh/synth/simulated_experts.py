@@ -1,53 +1,95 @@
-"""Stand-ins for upstream estimators with their typical mistakes, applied to a scene whose truth is known."""
+"""What upstream estimators would say of a synthetic scene: a first guess per person and a relative depth map."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from jaxtyping import Int
 
-from crowdmesh.body import load_body, pose_people
 from crowdmesh.depth import RelativeDepth
-from crowdmesh.dto.reshape import resolve_translation
+from crowdmesh.errors import InputError
+from crowdmesh.masks import Masks
 from crowdmesh.scene import Scene
+from crowdmesh.synth._simulated_depth import simulated_depth
+from crowdmesh.synth._simulated_evidence import (
+    boxes_of,
+    face_width_px,
+    simulated_attributes,
+    simulated_keypoints,
+    simulated_masks,
+)
+from crowdmesh.synth._simulated_hmr import single_person_guess, wrong_camera
+from crowdmesh.synth.expert_errors import ExpertErrors
+from crowdmesh.synth.scene import SyntheticScene
 
 
-def single_person_guess(truth: Scene) -> Scene:
-    """The classic mistake of fitting people one by one: everybody is adult-sized, so children land too far away.
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A synthetic scene as upstream estimators see it.
 
-    Each body becomes the average adult in the true pose, moved along its viewing ray until it covers the image as
-    before: the pelvis depth grows with the stature, x and y are those that reproject best.
+    Attributes:
+        guess: camera and people as estimated: one adult body per detected person, their masks, ages and sexes.
+        depth: the relative depth map.
+        person: (M,) index of the true person behind each detected one, rising.
+        undetected: true people whom nobody detected.
     """
-    people = truth.people
-    body = load_body(people.body)
-    assert people.joints_m is not None and body.pelvis is not None
-    shape = body.default_shape(len(people))
-    stature = body.stature(shape).double().numpy()
-    centred = pose_people(
-        replace(people, shape=shape.double().numpy(), translation_m=np.zeros_like(people.translation_m)), body
-    )
-    assert centred.joints_m is not None
-    translation, _ = resolve_translation(
-        centred.joints_m.astype(float),
-        people.joints_m.astype(float),
-        truth.camera,
-        body.pelvis,
-        stature / people.stature_m,
-    )
-    return replace(truth, people=pose_people(replace(centred, stature_m=stature, translation_m=translation), body))
+
+    guess: Scene
+    depth: RelativeDepth
+    person: Int[np.ndarray, " M"]
+    undetected: int
 
 
-def relative_depth(
-    depth: RelativeDepth, random: np.random.Generator, noise: float = 0.02, scale: float = 40.0
-) -> RelativeDepth:
-    """Disparity as a monocular network would give it: unknown scale, smooth multiplicative error of ``noise``."""
-    rows, columns = depth.size
-    coarse = random.standard_normal((5, 8))
-    v, u = np.linspace(0, 4, rows)[:, None], np.linspace(0, 7, columns)[None]
-    top, left = np.minimum(v.astype(int), 3), np.minimum(u.astype(int), 6)
-    dv, du = v - top, u - left
-    smooth = (
-        (1 - dv) * ((1 - du) * coarse[top, left] + du * coarse[top, left + 1])
-        + dv * ((1 - du) * coarse[top + 1, left] + du * coarse[top + 1, left + 1])
-    )  # fmt: skip
-    return RelativeDepth((scale / depth.values * np.exp(noise * smooth)).astype(np.float32), "disparity")
+def observe(world: SyntheticScene, errors: ExpertErrors, seed: int) -> Observation:
+    """Run the simulated experts on one scene; the same scene, errors and seed give the same observation.
+
+    Each expert draws from its own stream, and as many numbers whatever the errors, so that changing one error leaves
+    all other draws as they are. Give every scene a seed of its own, else all have the same errors.
+
+    Args:
+        world: a scene with its truth. errors: e.g. ``nominal()``. seed: not negative.
+
+    Returns:
+        Scores, image and order of people are those of the truth; boxes enclose the masks that are reported.
+
+    Raises:
+        InputError: a negative seed, or a scene without bodies, masks, boxes, keypoints, ages or sexes.
+    """
+    scene, people = world.scene, world.scene.people
+    if seed < 0:
+        raise InputError(f"the seed of simulated experts must not be negative, got {seed}")
+    if (
+        people.pose is None or people.joints_m is None or people.masks is None or people.boxes_px is None
+        or people.keypoints_px is None or people.age_years is None or people.male_probability is None
+    ):  # fmt: skip
+        raise InputError(
+            "a scene to observe needs poses, joints, masks, boxes, keypoints, ages and sexes; take it from "
+            "crowdmesh.synth.worlds.World"
+        )
+    for_camera, for_hmr, for_depth, for_masks, for_faces, for_points = (
+        np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)
+    )
+    shown, visible = world.visible_px, world.visible_share
+    airborne = np.array([support == "air" for support in world.supports], bool)
+    depth = simulated_depth(
+        world.depth.values, world.labels, airborne, scene.camera, world.ground, errors.depth, for_depth
+    )
+    camera = wrong_camera(scene.camera, errors.hmr, for_camera)
+    guess = single_person_guess(people, scene.camera, camera, 1.0 - visible, errors.hmr, for_hmr)
+    masks = simulated_masks(people.masks.to_dense(), errors.masks, for_masks)
+    face_px = face_width_px(people.keypoints_px, people.joints_m[:, 0, 2].astype(float), scene.camera)
+    age, male = simulated_attributes(people.age_years, people.male_probability, face_px, errors.attributes, for_faces)
+    guess = replace(
+        guess,
+        masks=Masks.from_dense(masks),
+        boxes_px=boxes_of(masks),
+        keypoints_px=simulated_keypoints(people.keypoints_px, people.boxes_px, errors.keypoints, for_points),
+        age_years=age,
+        male_probability=male,
+    )
+    detected = np.flatnonzero((shown >= errors.masks.fewest_px) & (visible >= errors.masks.fewest_share))
+    provenance = {"source": "simulated experts", "seed": seed, "errors": asdict(errors), "scene": scene.provenance}
+    return Observation(
+        Scene(camera, guess[detected], scene.image, provenance), depth, detected, len(people) - len(detected)
+    )

@@ -126,6 +126,30 @@ def inner_contours(person: Int[np.ndarray, "H W"], radius: int) -> np.ndarray:
     return (cv2.dilate(labels, window) != cv2.erode(labels, window)) & (person >= 0)
 
 
+def surface_weights(
+    points: Float[np.ndarray, "N 3"], triangles: Float[np.ndarray, "N 3 3"]
+) -> Float[np.ndarray, "N 3"]:
+    """Barycentric weights, each in [0, 1], of points on (or next to) triangles given by their corners (axis 1).
+
+    Element by element, so that the result is the same on every machine; in the precision of the arguments.
+    """
+    a, b, c = (triangles[:, i].T for i in range(3))
+    to_b, to_c, to_point = b - a, c - a, points.T - a
+    plane = _cross(to_b, to_c)
+    twice_area_squared = np.maximum(_dot(plane, plane), 1e-20)
+    weight_b = _dot(_cross(to_point, to_c), plane) / twice_area_squared
+    weight_c = _dot(_cross(to_b, to_point), plane) / twice_area_squared
+    return np.stack((1.0 - weight_b - weight_c, weight_b, weight_c), -1).clip(0.0, 1.0)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.stack((a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]))
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def _surface(buffer: ZBuffer, vertices: Tensor, faces: Tensor, K: np.ndarray) -> tuple[Tensor, Tensor]:
     """Position and unit normal (N, 3) of the surface seen at each covered pixel, in row-major order."""
     row, column = torch.nonzero(buffer.face >= 0, as_tuple=True)
@@ -136,12 +160,7 @@ def _surface(buffer: ZBuffer, vertices: Tensor, faces: Tensor, K: np.ndarray) ->
     x, y = (column + 0.5 - K[0, 2]) / K[0, 0] * depth, (row + 0.5 - K[1, 2]) / K[1, 1] * depth
     position = torch.stack((x, y, depth), -1).float()
 
-    a, b, c = vertices.reshape(-1, 3)[corners].unbind(1)
-    plane = torch.cross(b - a, c - a, dim=-1)
-    twice_area_squared = plane.square().sum(-1).clamp_min(1e-20)
-    weight_b = (torch.cross(position - a, c - a, dim=-1) * plane).sum(-1) / twice_area_squared
-    weight_c = (torch.cross(b - a, position - a, dim=-1) * plane).sum(-1) / twice_area_squared
-    weights = torch.stack((1.0 - weight_b - weight_c, weight_b, weight_c), -1).clamp(0.0, 1.0)
+    weights = torch.from_numpy(surface_weights(position.numpy(), vertices.reshape(-1, 3)[corners].numpy()))
     normals = vertex_normals(vertices, faces).reshape(-1, 3)[corners]
     return position, functional.normalize((weights[..., None] * normals).sum(1), dim=-1)
 
