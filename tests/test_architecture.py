@@ -25,7 +25,7 @@ FLOORS = {
     "dto": 2, "visual": 2,
     "synth": 3, "experts": 3, "adapters": 3, "formats": 3,
     "benchmarks": 5,
-    "demo": 6, "doctor": 6, "cli": 6,
+    "_terminal": 6, "demo": 6, "doctor": 6, "cli": 6,
 }  # fmt: skip
 
 # Rooms on one floor that may still know each other: none of floor 2 and 3 does.
@@ -74,6 +74,9 @@ def test_public_names():
         "crowdmesh.visual": importlib.import_module("crowdmesh.visual").__all__,
         "crowdmesh.adapters": importlib.import_module("crowdmesh.adapters").__all__,
         "crowdmesh.synth": importlib.import_module("crowdmesh.synth").__all__,
+        "crowdmesh.metrics": importlib.import_module("crowdmesh.metrics").__all__,
+        "crowdmesh.formats": importlib.import_module("crowdmesh.formats").__all__,
+        "crowdmesh.benchmarks": importlib.import_module("crowdmesh.benchmarks").__all__,
     }
     recorded = (Path(__file__).parent / "public_api.txt").read_text()
     assert "".join(f"{module}: {' '.join(sorted(names))}\n" for module, names in snapshot.items()) == recorded
@@ -154,6 +157,7 @@ def test_the_command_line_offers_what_the_configuration_knows():
     from typing import get_args
 
     from crowdmesh import cli
+    from crowdmesh.benchmarks import BENCHMARKS
     from crowdmesh.depth import DepthKind
     from crowdmesh.dto import config
     from crowdmesh.experts import presets
@@ -162,3 +166,4 @@ def test_the_command_line_offers_what_the_configuration_knows():
     assert get_args(cli.Prior) == get_args(config.PriorName)
     assert get_args(cli.Kind) == get_args(DepthKind)
     assert tuple(presets.PRESETS) == ("lite",)
+    assert get_args(cli.BenchmarkName) == tuple(BENCHMARKS)

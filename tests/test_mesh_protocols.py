@@ -216,7 +216,7 @@ class TestCounting:
         assert (result.predicted, result.extra) == (6, 3)
         nobody = pw3d.evaluate({"a": people}, {"a": empty}, smpl_folders=[files])
         assert nobody["MPJPE"] is None and nobody["recall"] == 0 and nobody["precision"] is None
-        assert any("nobody was matched: MPJPE" in note for note in nobody.notes)
+        assert any("nothing to measure: MPJPE" in note for note in nobody.notes)
 
     def test_what_cannot_be_measured_is_refused(self, people, truth, files):
         scene = made.scene(truth)

@@ -261,9 +261,9 @@ def with_nan(key: str) -> dict:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mupots.evaluate({}, {"a": predict()}), "no annotated frames"),
+        (lambda: mupots.evaluate({}, {"a": predict()}), "no annotated images"),
         (lambda: mupots.evaluate({"a": (PERSON,)}, {}), "predictions are empty"),
-        (lambda: mupots.evaluate({"a": (PERSON,)}, {"b": predict()}), "1 predicted frames are not annotated.*b"),
+        (lambda: mupots.evaluate({"a": (PERSON,)}, {"b": predict()}), "1 predicted images are not annotated.*b"),
         (lambda: mupots.evaluate({"a": (PERSON,)}, {"a": predict()}, True), "needs a sequence .* frame a lacks"),
         (
             lambda: mupots.evaluate(

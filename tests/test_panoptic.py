@@ -163,8 +163,8 @@ def test_smpl_surfaces_need_the_regressor(tmp_path):
     np.testing.assert_allclose(mupots.joints_mm, 1000 * joints, atol=0.01)
     np.testing.assert_allclose(mupots.joints_px, made.CAMERA.project(joints), atol=0.01)
     behind = made.changed(truth, lambda points: points * (1, 1, -1))
-    with pytest.raises(InputError, match=r"joint of person 0 of TS1/0\.jpg does not lie in front"):
-        mupots_predictions({"TS1/0.jpg": made.scene(behind)}, [files])
+    mirrored = mupots_predictions({"TS1/0.jpg": made.scene(behind), "TS1/1.jpg": None}, [files])
+    assert list(mirrored) == ["TS1/0.jpg"] and np.isfinite(mirrored["TS1/0.jpg"].joints_px).all()
 
 
 def test_anny_stands_in_with_its_named_points():

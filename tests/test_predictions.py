@@ -232,7 +232,7 @@ class TestRun:
         (tmp_path / "p.json").write_text("{}")
         with pytest.raises(InputError, match="predictions for 3dpw must be a folder of scenes"):
             run("3dpw", tmp_path, tmp_path / "p.json")
-        with pytest.raises(InputError, match="does not exist"):
+        with pytest.raises(InputError, match="do not exist"):
             run("3dpw", tmp_path, tmp_path / "nowhere")
 
     def test_nan_in_records_is_refused(self, tmp_path):

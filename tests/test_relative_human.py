@@ -258,7 +258,7 @@ def test_an_anny_scene_becomes_a_prediction():
     assert posed.joints_m is not None and posed.vertices_m is not None
     np.testing.assert_allclose(prediction.translation_z_m, posed.joints_m[:, 0, 2])
     knee = crowd.camera.project(posed.joints_m[:, body.points["left_knee"]])
-    np.testing.assert_allclose(prediction.joints_px[:, 8], knee)
+    np.testing.assert_allclose(prediction.joints_px[:, 8], knee, rtol=1e-6)
     x, y = np.moveaxis(prediction.joints_px, -1, 0)
     assert np.all(x[:, 0:12:2] > x[:, 1:12:2])  # facing the camera, the left is on the right
     heads = crowd.camera.project(posed.vertices_m)[..., 1].min(1)
@@ -288,8 +288,17 @@ def test_scenes_that_cannot_be_scored():
     camera = Camera.from_vertical_fov(1.0, 640, 480)
     with pytest.raises(InputError, match=r"a\.jpg have body 'rigid', which has no named joints"):
         rh.predictions_from_scenes({"a.jpg": Scene(camera, rigid)})
-    with pytest.raises(InputError, match=r"person 1 of a\.jpg does not lie in front"):
-        rh.predictions_from_scenes({"a.jpg": scene("anny", shift=-5.0)})
+
+
+def test_people_behind_the_camera_are_compared_as_released():
+    prediction = rh.predictions_from_scenes({"a.jpg": scene("anny", shift=-5.0), "b.jpg": None})
+    assert list(prediction) == ["a.jpg"]
+    assert np.isfinite(prediction["a.jpg"].joints_px).all() and prediction["a.jpg"].translation_z_m[1] < 0
+
+
+def test_a_scene_of_nobody_has_no_body_that_matters():
+    nobody = Scene(Camera.from_vertical_fov(1.0, 640, 480), People("rigid", np.zeros((0, 3)), np.zeros(0)))
+    assert len(rh.predictions_from_scenes({"a.jpg": nobody})["a.jpg"]) == 0
 
 
 GOOD = {"kp2ds": FIGURE[None].tolist(), "trans": [[0.0, 0.0, 3.0]]}

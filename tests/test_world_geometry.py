@@ -19,9 +19,9 @@ import trimesh
 from crowdmesh.body import load_body, pose_people
 from crowdmesh.errors import InputError
 from crowdmesh.raster import rasterize
-from crowdmesh.synth.compose import draw_stage
 from crowdmesh.synth.config import PRESETS, WorldConfig
 from crowdmesh.synth.stage import Stage
+from crowdmesh.synth.staging.compose import draw_stage
 
 BODY = load_body("anny")
 JOINT = {name: i for i, name in enumerate(BODY.joint_names)}
@@ -195,7 +195,7 @@ def test_ground_and_camera_agree(stages):
 
 def test_crowds_and_small_groups_both_occur():
     # The number is drawn first; lineups of it need no stage.
-    from crowdmesh.synth.compose import draw_count
+    from crowdmesh.synth.staging.compose import draw_count
 
     random = np.random.default_rng(0)
     counts = np.array([draw_count(PRESETS["mixed"], random) for _ in range(2000)])

@@ -12,17 +12,17 @@ import torch
 
 from crowdmesh.body import load_body
 from crowdmesh.body.growth import ADULT_FEMALE_STATURE_M, ADULT_MALE_STATURE_M, lms, stature_at
-from crowdmesh.synth.anatomy import (
+from crowdmesh.synth.config import PRESETS, WorldConfig
+from crowdmesh.synth.staging.anatomy import (
     ANGLE_LIMITS,
     ANGLES,
     clip_to_limits,
     joint_angles_within_limits,
     pose_from_angles,
 )
-from crowdmesh.synth.config import PRESETS, WorldConfig
-from crowdmesh.synth.crowd import draw_crowd, exact_body
-from crowdmesh.synth.figures import draw_figures
-from crowdmesh.synth.poses import FAMILIES, family_for_age, sample_angles, sample_pose
+from crowdmesh.synth.staging.crowd import draw_crowd, exact_body
+from crowdmesh.synth.staging.figures import draw_figures
+from crowdmesh.synth.staging.poses import FAMILIES, family_for_age, sample_angles, sample_pose
 
 BODY = load_body("anny")
 JOINT = {name: i for i, name in enumerate(BODY.joint_names)}

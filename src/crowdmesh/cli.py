@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from crowdmesh._terminal import console, progress, score_text, table
 from crowdmesh.errors import CrowdMeshError, InputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from crowdmesh.dto import DTOConfig, Placement
     from crowdmesh.scene import Scene
 
 Preset = Literal["best", "paper", "official"]
 Prior = Literal["paper", "lms", "agnostic"]
 Kind = Literal["disparity", "depth", "metric"]
+WorldName = Literal["mixed", "family", "adults", "crowd", "occluded", "jump", "partial", "demo"]
+TableName = Literal["main", "depth", "focal", "worlds", "trials"]
+BenchmarkName = Literal["relative-human", "mupots", "3dpw", "hi4d", "agora", "bedlam", "panoptic"]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -48,8 +49,6 @@ def reconstruct(
     """
     if fov is not None and not 1 <= fov <= 175:
         raise InputError(f"--fov is the vertical field of view in degrees (1 to 175), got {fov:g}")
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from crowdmesh.experts import Reconstructor, load_experts
     from crowdmesh.experts.batch import reconstruct_many
     from crowdmesh.images import find_images
@@ -59,19 +58,18 @@ def reconstruct(
     reconstructor = Reconstructor(
         load_experts(experts, None if fov is None else math.radians(fov)), _config(preset, prior)
     )
-    table = _table("photo", "outcome", "people", "placed", "score", "remarks")
+    rows = table("photo", "outcome", "people", "placed", "score", "remarks")
     failed = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console(err=True), transient=True) as progress:
-        task = progress.add_task("reconstructing", total=len(found))
+    with progress() as bar:
+        task = bar.add_task("reconstructing", total=len(found))
         for result in reconstruct_many(found, out, reconstructor, overwrite):
-            progress.advance(task)
+            bar.advance(task)
             failed += result.outcome == "failed"
             done = result.outcome == "done"
-            numbers = (str(result.people), str(result.placed), _score(result.score)) if done else ("", "", "")
-            table.add_row(result.photo.name, result.outcome, *numbers, "\n".join(result.notes))
-    _console().print(table)
-    _console().print(f"outputs in {out}", highlight=False)
+            numbers = (str(result.people), str(result.placed), score_text(result.score)) if done else ("", "", "")
+            rows.add_row(result.photo.name, result.outcome, *numbers, "\n".join(result.notes))
+    console().print(rows)
+    console().print(f"outputs in {out}", highlight=False)
     return 1 if failed else 0
 
 
@@ -105,7 +103,7 @@ def place(
     stem = people.name.removesuffix(".npz").removesuffix(".json").removesuffix(".scene")
     files = write_outputs(out, f"{stem}.placed", guess, placed, placement, placement.notes)
     _print_placement(guess, placed, placement)
-    _console().print("\n".join(f"wrote {file}" for file in files), highlight=False)
+    console().print("\n".join(f"wrote {file}" for file in files), highlight=False)
     return 0
 
 
@@ -122,22 +120,158 @@ def demo(out: Path = Path("demo"), preset: Preset = "best") -> int:
     shown = run_demo(out, _config(preset, None))
     true, before, after = (pelvis_depth(scene) for scene in (shown.truth, shown.before, shown.after))
     stature = [scene.people.stature_m for scene in (shown.truth, shown.before, shown.after)]
-    table = _table("id", "age", "true z", "initial z", "placed z", "true stature", "initial", "placed", "status")
+    rows = table("id", "age", "true z", "initial z", "placed z", "true stature", "initial", "placed", "status")
     ages = shown.truth.people.age_years
     assert ages is not None
     for k, status in enumerate(shown.placement.statuses):
         depths = (f"{z[k]:.2f} m" for z in (true, before, after))
-        table.add_row(str(k), f"{ages[k]:g}", *depths, *(f"{h[k]:.2f} m" for h in stature), status.reason)
-    console = _console()
-    console.print(table)
+        rows.add_row(str(k), f"{ages[k]:g}", *depths, *(f"{h[k]:.2f} m" for h in stature), status.reason)
+    screen = console()
+    screen.print(rows)
     for name, depth_m, height_m in (("initial", before, stature[1]), ("placed", after, stature[2])):
         wrong, pairs = order_errors(depth_m, true)
-        console.print(
+        screen.print(
             f"{name:8} mean depth error {abs(depth_m - true).mean():.2f} m, mean stature error "
             f"{abs(height_m - stature[0]).mean():.2f} m, pairs in the wrong order {wrong} of {pairs}",
             highlight=False,
         )
-    console.print("look at " + ", ".join(map(str, shown.files)), highlight=False)
+    screen.print("look at " + ", ".join(map(str, shown.files)), highlight=False)
+    return 0
+
+
+def evaluate(
+    benchmark: BenchmarkName,
+    data: Path,
+    predictions: Path | None = None,
+    method: Literal["lite"] | None = None,
+    preset: Preset | None = None,
+    corrected: Flag = False,
+    standard: Flag = False,
+    ignore_invalid: Flag = False,
+    allow_pickle: Flag = False,
+    out: Path | None = None,
+) -> int:
+    """Score a method, or anybody's results in files, on a public data set of yours (see docs/evaluation.md).
+
+    Args:
+        benchmark: whose protocol.
+        data: folder of the data set, or its annotation file.
+        predictions: results to score: a folder of scenes or tables; for relative-human and mupots, also one file.
+        method: run this set of experts on the photographs below the data folder instead.
+        preset: which DTO the method ends in (default: best).
+        corrected: the protocol without the released evaluation's mistakes.
+        standard: MuPoTS: the data set's own protocol.
+        ignore_invalid: AGORA: who is predicted where an invalid person stands is not extra.
+        allow_pickle: read annotation files that are pickled, through a restricted reader.
+        out: write the result as .json, too.
+    """
+    if (predictions is None) == (method is None):
+        raise InputError("name either --predictions (results in files) or --method (run it now), one of them")
+    if preset is not None and method is None:
+        raise InputError("--preset belongs to --method; results in files are scored as they are")
+    if out is not None:
+        if out.suffix != ".json" or out in (data, predictions):
+            raise InputError(f"--out must be a new .json file, got {out}")
+        _check_writable(out.parent)
+    from crowdmesh.benchmarks import ExpertLine, run
+    from crowdmesh.experts import Reconstructor, load_experts
+
+    scored: ExpertLine | Path | None = predictions
+    if method is not None:
+        preset = preset or "best"
+        scored = ExpertLine(
+            Reconstructor(load_experts(method), _config(preset, None)), f"{method}, DTO preset {preset}"
+        )
+    assert scored is not None
+    with progress() as bar:
+        task = bar.add_task("evaluating", total=None)
+        result = run(
+            benchmark, data, scored, allow_pickle, corrected, standard, ignore_invalid,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console().print(result.table())
+    console().print(*result.notes, sep="\n", highlight=False, markup=False)
+    if out is not None:
+        result.save(out)
+        console().print(f"wrote {out}", highlight=False, markup=False)
+    return 0
+
+
+def synth(
+    out: Path,
+    scenes: int = 100,
+    preset: WorldName = "mixed",
+    seed: int = 0,
+    per_shard: int = 64,
+    workers: int = 1,
+) -> int:
+    """Synthetic scenes with exact truth: pictures, depth, masks, bodies, in shards that the Python API reads.
+
+    Args:
+        out: folder of the shards; finished shards are kept, so the same command goes on where it stopped.
+        scenes: how many.
+        preset: which world.
+        seed: of all its random numbers.
+        per_shard: scenes per file.
+        workers: processes.
+    """
+    _check_writable(out)
+    from crowdmesh.synth import PRESETS, World, write_shards
+
+    with progress() as bar:
+        task = bar.add_task("scenes", total=scenes)
+        folder = write_shards(
+            World(PRESETS[preset], seed), scenes, out, per_shard, workers, lambda done: bar.advance(task, done)
+        )
+    console().print(f"{scenes} scenes in {folder.shards} shards in {out}", highlight=False, markup=False)
+    return 0
+
+
+def bench(
+    quick: Flag = False,
+    out: Path = Path("docs"),
+    table_name: Annotated[TableName | None, tyro.conf.arg(name="table")] = None,
+    method: str | None = None,
+    strength: str | None = None,
+    seeds: int | None = None,
+    scenes: int | None = None,
+    workers: int = 2,
+) -> int:
+    """The synthetic benchmark: every table of docs/results.md with its pictures, or some rows of one table again.
+
+    Args:
+        quick: far fewer scenes: minutes, and only a rough idea.
+        out: folder to write results.md and images/ into.
+        table_name: run this table alone and print it; nothing is written.
+        method: of that table only this method.
+        strength: of that table only this setting, e.g. nominal.
+        seeds: held-out seeds.
+        scenes: scenes per seed of the table.
+        workers: processes.
+    """
+    if table_name is None and (method or strength):
+        raise InputError("--method and --strength choose rows of one table; name it with --table")
+    from crowdmesh.benchmarks.synthetic import QUICK, Effort, bench_rows, run_bench
+
+    effort = (QUICK if quick else Effort()).changed(seeds, scenes)
+    with progress() as bar:
+        task = bar.add_task("scenes", total=None)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if table_name is None:
+            _check_writable(out)
+            result = run_bench(out, effort, workers, f"crowdmesh bench{' --quick' if quick else ''}", report)
+        else:
+            result = bench_rows(table_name, effort, workers, method, strength, report)
+    for text in result.tables:
+        rows = table(*text.columns, title=text.title)
+        for row in text.rows:
+            rows.add_row(*row)
+        console().print(rows)
+    for file in result.files:
+        console().print(f"wrote {file}", highlight=False, markup=False)
     return 0
 
 
@@ -145,18 +279,21 @@ def doctor() -> int:
     """What is installed, which body models and weights are present, and the next step for what is missing."""
     from crowdmesh.doctor import examine
 
-    table = _table("", "what", "found", "next step")
+    rows = table("", "what", "found", "next step")
     for finding in examine():
-        table.add_row(
+        rows.add_row(
             "ok" if finding.fine else "--", f"{finding.topic}: {finding.name}", finding.found, finding.next_step
         )
-    _console().print(table)
+    console().print(rows)
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the ``crowdmesh`` command; returns the exit code."""
-    verbs = {"reconstruct": reconstruct, "place": place, "demo": demo, "doctor": doctor}
+    verbs = {
+        "reconstruct": reconstruct, "place": place, "evaluate": evaluate, "synth": synth, "bench": bench,
+        "demo": demo, "doctor": doctor,
+    }  # fmt: skip
     try:
         return tyro.extras.subcommand_cli_from_dict(
             verbs, prog="crowdmesh", description="Several people, one photograph, one metric space.", args=arguments
@@ -193,10 +330,10 @@ def _print_placement(guess: Scene, placed: Scene, placement: Placement) -> None:
     from crowdmesh.body import body_of
     from crowdmesh.dto import person_depth
 
-    table = _table("id", "depth before", "depth after", "stature before", "stature after", "residual", "status")
+    rows = table("id", "depth before", "depth after", "stature before", "stature after", "residual", "status")
     before, after = (person_depth(scene, body_of(scene.people)) for scene in (guess, placed))
     for k, status in enumerate(placement.statuses):
-        table.add_row(
+        rows.add_row(
             str(k),
             f"{before[k]:.2f} m",
             f"{after[k]:.2f} ± {placement.depth_std_m[k]:.2f} m",
@@ -205,30 +342,10 @@ def _print_placement(guess: Scene, placed: Scene, placement: Placement) -> None:
             f"{placement.standardised_residual[k]:+.2f}",
             status.reason,
         )
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(rows)
     verdict = "accepted" if placement.accepted else "not accepted"
-    console.print(f"score {_score(placement.score)} ({verdict})", *placement.notes, sep="\n", highlight=False)
-
-
-def _score(score: float) -> str:
-    return f"{score:.2f}" if math.isfinite(score) else "-"
-
-
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _console(err: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=err)
+    screen.print(f"score {score_text(placement.score)} ({verdict})", *placement.notes, sep="\n", highlight=False)
 
 
 if __name__ == "__main__":

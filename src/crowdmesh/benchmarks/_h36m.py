@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from crowdmesh.benchmarks._projection import projected
 from crowdmesh.benchmarks._smpl_bodies import NUM_VERTICES, load_regressor
 from crowdmesh.benchmarks.mupots import MuPoTSPrediction
 from crowdmesh.body import RESOLUTIONS, Anny, load_body, pose_people
@@ -62,28 +63,31 @@ def h36m_joints(
 
 
 def mupots_predictions(
-    scenes: Mapping[str, Scene], smpl_folders: list[Path] | None = None
+    scenes: Mapping[str, Scene | None], smpl_folders: list[Path] | None = None
 ) -> dict[str, MuPoTSPrediction]:
     """What scenes predict for MuPoTS: Human3.6M joints in the image and, in millimetres, in the camera frame.
 
+    Args:
+        scenes: ``None`` for a frame on which the method failed; it gets no prediction.
+
     Raises:
-        InputError: a body without such joints, or a joint that does not lie in front of the camera; names image and
-            person.
+        InputError: a body without such joints; names the image.
         AssetError: SMPL people, but no joint regressor; says how to get it.
     """
     regressor, found = None, {}
     for image, scene in scenes.items():
+        if scene is None:
+            continue
         if regressor is None and needs_regressor(scene):
             regressor = load_regressor(smpl_folders)
         joints = h36m_joints(image, scene, regressor)
-        behind = np.flatnonzero((joints[..., 2] <= 0).any(1))
-        if len(behind):
-            raise InputError(
-                f"a joint of person {behind[0]} of {image} does not lie in front of the camera, so it has no place in "
-                "the image; leave this person out of the scene, so that they count as missed"
-            )
-        found[image] = MuPoTSPrediction(scene.camera.project(joints), 1000.0 * joints)
+        found[image] = MuPoTSPrediction(projected(joints, scene.camera.K), 1000.0 * joints, note_on(scene))
     return found
+
+
+def note_on(scene: Scene) -> str:
+    """What should be known of the joints of this scene, or nothing."""
+    return ANNY_NOTE if len(scene.people) and scene.people.body in RESOLUTIONS else ""
 
 
 def needs_regressor(scene: Scene) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.optimize
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 IOU_THRESHOLD = 0.1
 """Least overlap of the joint boxes of a match in the evaluations of 3DPW, Hi4D, AGORA and BEDLAM."""
@@ -21,26 +23,36 @@ def match_greedily(predicted_px: Float[np.ndarray, "P J 2"], true_px: Float[np.n
     a false alarm, whoever is in it, and **the search ends as soon as matches and false alarms together reach the number
     of predictions**, even if people remain that could be matched.
     """
-    if not len(predicted_px) or not len(true_px):
-        return []
-    cost = np.linalg.norm(predicted_px[:, None] - true_px[None], 2, axis=(-2, -1))
-    return greedy(cost, box_overlap(predicted_px, true_px), IOU_THRESHOLD)
+    allowed = box_overlap(predicted_px, true_px) >= IOU_THRESHOLD
+    return match_nearest(matrix_norm(predicted_px[:, None] - true_px[None]), allowed, give_up_at=len(predicted_px))
 
 
-def greedy(cost: Float[np.ndarray, "P K"], overlap: Float[np.ndarray, "P K"], least_overlap: float) -> Pairs:
-    """The search of :func:`match_greedily` on given costs and overlaps."""
+def matrix_norm(difference: Float[np.ndarray, "P K J 2"]) -> Float[np.ndarray, "P K"]:
+    """The largest singular value of each (J, 2) difference, which the released evaluations take for a distance."""
+    return np.linalg.norm(difference, 2, axis=(-2, -1)) if difference.size else np.zeros(difference.shape[:2])
+
+
+def match_nearest(
+    cost: Float[np.ndarray, "P K"], allowed: Bool[np.ndarray, "P K"], give_up_at: float = math.inf
+) -> Pairs:
+    """Pairs by rising cost, as long as both are free; equal costs in the order of predictions, then of people.
+
+    Args:
+        give_up_at: the search ends as soon as matches, and visited pairs that are not allowed, whoever is in them,
+            together reach this number.
+    """
     count, people = cost.shape
     taken, found = np.zeros(count, bool), np.zeros(people, bool)
     pairs: Pairs = []
     false_alarms = 0
     for flat in np.argsort(cost, axis=None, kind="stable"):
         predicted, true = divmod(int(flat), people)
-        if overlap[predicted, true] < least_overlap:
+        if not allowed[predicted, true]:
             false_alarms += 1
         elif not taken[predicted] and not found[true]:
             taken[predicted] = found[true] = True
             pairs.append((predicted, true))
-        if found.all() or len(pairs) + false_alarms >= count:
+        if found.all() or len(pairs) + false_alarms >= give_up_at:
             break
     return pairs
 
@@ -55,7 +67,7 @@ def match_best(predicted_px: Float[np.ndarray, "P J 2"], true_px: Float[np.ndarr
     return assign(cost, allowed)
 
 
-def assign(cost: Float[np.ndarray, "P K"], allowed: np.ndarray) -> Pairs:
+def assign(cost: Float[np.ndarray, "P K"], allowed: Bool[np.ndarray, "P K"]) -> Pairs:
     """Most allowed pairs at least total cost, one prediction a person, in the order of the annotated people."""
     if not cost.size:
         return []
@@ -70,9 +82,23 @@ def assign(cost: Float[np.ndarray, "P K"], allowed: np.ndarray) -> Pairs:
 def box_overlap(
     predicted_px: Float[np.ndarray, "P J 2"], true_px: Float[np.ndarray, "K J 2"]
 ) -> Float[np.ndarray, "P K"]:
-    """Intersection over union of the boxes around each person's joints, sides counted as whole pixels (+1)."""
-    low = np.maximum(predicted_px.min(1)[:, None], true_px.min(1)[None])
-    high = np.minimum(predicted_px.max(1)[:, None], true_px.max(1)[None])
+    """:func:`overlap` of the boxes around each person's joints."""
+    return overlap(boxes(predicted_px)[:, None], boxes(true_px)[None])
+
+
+def boxes(
+    points_px: Float[np.ndarray, "*n J 2"], counted: Bool[np.ndarray, "*n J"] | None = None
+) -> Float[np.ndarray, "*n 4"]:
+    """Left, top, right, bottom of the points (those that count, at least one)."""
+    counted = np.ones(points_px.shape[:-1], bool) if counted is None else counted
+    low = np.where(counted[..., None], points_px, np.inf).min(-2)
+    high = np.where(counted[..., None], points_px, -np.inf).max(-2)
+    return np.concatenate((low, high), -1)
+
+
+def overlap(one: Float[np.ndarray, "*#n 4"], other: Float[np.ndarray, "*#n 4"]) -> Float[np.ndarray, "*#n"]:
+    """Intersection over union of boxes, sides counted as whole pixels: one more than the difference of coordinates."""
+    low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
     shared = np.clip(high - low + 1, 0, None).prod(-1)
-    predicted, true = ((points.max(1) - points.min(1) + 1).prod(-1) for points in (predicted_px, true_px))
-    return shared / (predicted[:, None] + true[None] - shared)
+    first, second = ((box[..., 2:] - box[..., :2] + 1).prod(-1) for box in (one, other))
+    return shared / (first + second - shared)

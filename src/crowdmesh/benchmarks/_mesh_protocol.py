@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from crowdmesh.benchmarks._checks import check_records
 from crowdmesh.benchmarks._matching import match_best, match_greedily
-from crowdmesh.benchmarks._smpl_bodies import NUM_VERTICES, MeshPeople, projected
+from crowdmesh.benchmarks._projection import projected
+from crowdmesh.benchmarks._smpl_bodies import NUM_VERTICES, MeshPeople
 from crowdmesh.benchmarks.result import Figure
 from crowdmesh.body import pose_people
 from crowdmesh.errors import InputError
@@ -67,7 +68,7 @@ def mesh_prediction(image: str, scene: Scene, protocol: str) -> MeshPeople:
             f"SMPL's order for {protocol}, got {got}"
         )
     vertices, joints = vertices.astype(np.float64), joints[:, :24].astype(np.float64)
-    pixels = projected(joints, np.broadcast_to(scene.camera.K, (n, 3, 3)))
+    pixels = projected(joints, scene.camera.K)
     return MeshPeople(vertices, joints, people.translation_m, people.stature_m, pixels, np.ones(n, bool))
 
 
@@ -107,25 +108,10 @@ def measure_mesh(
     return MeshRecord(image, int(counted.sum()), len(prediction) - ignored, tuple(pairs), values)
 
 
-def check_images(annotations: Mapping[str, Any], predictions: Mapping[str, Any]) -> None:
-    """Refuse to measure nothing, or predictions that nothing is known about."""
-    if not annotations:
-        raise InputError("there are no annotated images to evaluate on")
-    if not predictions:
-        raise InputError("the predictions are empty; nothing would be measured")
-    unknown = [image for image in predictions if image not in annotations]
-    if unknown:
-        raise InputError(
-            f"{len(unknown)} predicted images are not annotated, among them {', '.join(map(str, unknown[:3]))}; remove "
-            "them or evaluate against the split they belong to"
-        )
-
-
 def checked_records(records: Iterable[MeshRecord]) -> list[MeshRecord]:
     """The records in the order of their images; refused if there is none, or two of one image."""
     records = sorted(records, key=lambda record: record.image)
-    if not records or len({record.image for record in records}) < len(records):
-        raise InputError("summarise needs at least one record, and one record for each image")
+    check_records(record.image for record in records)
     return records
 
 
@@ -160,9 +146,3 @@ def detection_figures(counts: Detections, digits: int | None) -> list[Figure]:
         Figure(name, value if value is None or digits is None else round(value, digits), "", whole, "higher")
         for name, value, whole in named
     ]
-
-
-def absence_notes(figures: Sequence[Figure]) -> list[str]:
-    """A sentence on the figures that have no value, if there are any."""
-    absent = [figure.name for figure in figures if figure.value is None]
-    return [f"Absent, because nobody was matched: {', '.join(absent)}."] if absent else []

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from crowdmesh.benchmarks._projection import projected
+from crowdmesh.benchmarks.predictions import record_arrays
 from crowdmesh.body import RESOLUTIONS, SMPL, Anny, body_of, pose_people
 from crowdmesh.errors import InputError
 from crowdmesh.scene import Scene
@@ -70,12 +72,7 @@ def predictions_of_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str
     """
     found = {}
     for image, record in records.items():
-        if set(record) != {"kp2ds", "trans"}:
-            raise InputError(f"prediction of {image} must have the keys kp2ds and trans, got {', '.join(record)}")
-        try:
-            joints, translation = (np.asarray(record[key], np.float64) for key in ("kp2ds", "trans"))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"prediction of {image}: kp2ds and trans must be regular arrays of numbers") from error
+        joints, translation = record_arrays(image, record, ("kp2ds", "trans"))
         joints = joints.reshape(0, 14, 2) if not joints.size else joints
         translation = translation.reshape(0, 3) if not translation.size else translation
         if translation.ndim != 2 or translation.shape[1] != 3:
@@ -87,7 +84,7 @@ def predictions_of_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str
     return found
 
 
-def predictions_from_scenes(scenes: Mapping[str, Scene]) -> dict[str, RelativeHumanPrediction]:
+def predictions_from_scenes(scenes: Mapping[str, Scene | None]) -> dict[str, RelativeHumanPrediction]:
     """The predictions that scenes make, by image name.
 
     Joints are the body's named points seen by the scene's camera. The released evaluation regresses head top and neck
@@ -95,15 +92,19 @@ def predictions_from_scenes(scenes: Mapping[str, Scene]) -> dict[str, RelativeHu
     of the neck. Depth is the z of the translation for SMPL, as released, and of the pelvis for Anny
     (docs/conventions.md, "Translation and pelvis"); the notes of the result say so.
 
+    Args:
+        scenes: ``None`` for an image on which the method failed; it gets no prediction.
+
     Raises:
-        InputError: a body without named joints (``rigid``), or a joint that does not lie in front of the camera; names
-            image and person.
+        InputError: a body without named joints (``rigid``); names the image.
     """
-    return {image: _prediction(image, scene) for image, scene in scenes.items()}
+    return {image: _prediction(image, scene) for image, scene in scenes.items() if scene is not None}
 
 
 def _prediction(image: str, scene: Scene) -> RelativeHumanPrediction:
     people = scene.people
+    if not len(people):
+        return RelativeHumanPrediction(np.zeros((0, 14, 2)), np.zeros(0))
     family = "anny" if people.body in RESOLUTIONS else people.body
     if family not in _NECK:
         raise InputError(
@@ -115,9 +116,8 @@ def _prediction(image: str, scene: Scene) -> RelativeHumanPrediction:
     body = body_of(people)
     assert isinstance(body, Anny | SMPL) and people.joints_m is not None and people.vertices_m is not None
     points_m = np.concatenate((people.joints_m, people.vertices_m), 1)[:, _crowdpose_points(body, family)].astype(float)
-    _refuse_behind_the_camera(image, points_m)
     depth = people.translation_m[:, 2] if family == "smpl" else people.joints_m[:, body.pelvis or 0, 2].astype(float)
-    return RelativeHumanPrediction(scene.camera.project(points_m), depth, _DEPTH[family])
+    return RelativeHumanPrediction(projected(points_m, scene.camera.K), depth, _DEPTH[family])
 
 
 @torch.no_grad()
@@ -126,12 +126,3 @@ def _crowdpose_points(body: Anny | SMPL, family: str) -> list[int]:
     surface, _ = body.rest(body.default_shape(1))
     head_top = len(body.joint_names) + int(surface[0, :, "xyz".index(body.up)].argmax())
     return [*(body.points[name] for name in _LIMBS), head_top, body.joint_names.index(_NECK[family])]
-
-
-def _refuse_behind_the_camera(image: str, points_m: Float[np.ndarray, "K 14 3"]) -> None:
-    behind = np.flatnonzero((points_m[..., 2] <= 0).any(1))
-    if len(behind):
-        raise InputError(
-            f"a joint of person {behind[0]} of {image} does not lie in front of the camera, so it has no place in the "
-            "image; leave this person out of the scene, so that they count as missed"
-        )

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from crowdmesh._files import read_npy
 from crowdmesh.assets import search_folders
+from crowdmesh.benchmarks._projection import projected
 from crowdmesh.body import SMPL, find_smpl
 from crowdmesh.errors import AssetError, FormatError, InputError
 from crowdmesh.formats import SMPLPeople
@@ -143,15 +144,6 @@ def smpl_truth(people: SMPLPeople, bodies: Mapping[str, SMPL], kid_axis: bool = 
         projected(joints, people.intrinsics_px),
         people.valid,
     )
-
-
-def projected(
-    points_m: Float[np.ndarray, "n J 3"], intrinsics_px: Float[np.ndarray, "n 3 3"]
-) -> Float[np.ndarray, "n J 2"]:
-    """Image points as the released evaluations project: K X / (z + 1e-6); finite behind the camera, too."""
-    depth = points_m[..., 2:] + 1e-6
-    depth = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
-    return (points_m @ np.swapaxes(intrinsics_px, -1, -2))[..., :2] / depth
 
 
 def _shape(betas: np.ndarray, width: int, kid_axis: bool) -> np.ndarray:

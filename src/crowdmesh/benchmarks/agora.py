@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
+from crowdmesh.benchmarks._checks import absence_notes, check_images
 from crowdmesh.benchmarks._mesh_protocol import (
     Errors,
     MeshRecord,
-    absence_notes,
-    check_images,
     checked_records,
     detection_figures,
     detections_of,
@@ -31,7 +30,8 @@ from crowdmesh.benchmarks._mesh_protocol import (
     measure_mesh,
     normalised,
 )
-from crowdmesh.benchmarks._smpl_bodies import MeshPeople, load_bodies, load_body_vertices, projected, smpl_truth
+from crowdmesh.benchmarks._projection import projected
+from crowdmesh.benchmarks._smpl_bodies import MeshPeople, load_bodies, load_body_vertices, smpl_truth
 from crowdmesh.benchmarks.result import Figure, Result
 from crowdmesh.errors import InputError
 from crowdmesh.formats import SMPLPeople
@@ -54,7 +54,7 @@ _MM = 1000.0
 
 def evaluate(
     annotations: Mapping[str, SMPLPeople],
-    predictions: Mapping[str, Scene],
+    predictions: Mapping[str, Scene | None],
     corrected: bool = False,
     ignore_invalid: bool = False,
     smpl_folders: list[Path] | None = None,
@@ -155,7 +155,7 @@ def summarise(
     return Result(
         f"{name} ({variant})",
         tuple(figures), len(records), counts.matched + counts.missed, counts.matched, counts.missed,
-        counts.matched + counts.extra, counts.extra, tuple(notes + absence_notes(figures)),
+        counts.matched + counts.extra, counts.extra, (*notes, *absence_notes(figures)),
     )  # fmt: skip
 
 

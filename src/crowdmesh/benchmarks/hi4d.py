@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from crowdmesh.benchmarks import pw3d
-from crowdmesh.benchmarks._mesh_protocol import MeshRecord
 from crowdmesh.benchmarks.result import Result
 from crowdmesh.formats import SMPLPeople
 from crowdmesh.scene import Scene
@@ -16,14 +15,9 @@ NAME = "Hi4D"
 
 def evaluate(
     annotations: Mapping[str, SMPLPeople],
-    predictions: Mapping[str, Scene],
+    predictions: Mapping[str, Scene | None],
     corrected: bool = False,
     smpl_folders: list[Path] | None = None,
 ) -> Result:
     """Score scenes against the annotations of every image; arguments and errors as in ``pw3d.evaluate``."""
     return pw3d.evaluate(annotations, predictions, corrected, smpl_folders, NAME)
-
-
-def summarise(records: Iterable[MeshRecord], corrected: bool = False) -> Result:
-    """The figures over all images, from records of ``pw3d.measure``."""
-    return pw3d.summarise(records, corrected, NAME)

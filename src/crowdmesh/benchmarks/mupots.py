@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crowdmesh.benchmarks._checks import absence_notes, check_images, check_records
+from crowdmesh.benchmarks.predictions import record_arrays
 from crowdmesh.benchmarks.result import Figure, Result
 from crowdmesh.errors import InputError
 from crowdmesh.formats.joints import H36M14
@@ -56,10 +58,12 @@ class MuPoTSPrediction:
 
     Attributes:
         joints_px: (P, 17, 2) image points, pixels. joints_mm: (P, 17, 3) camera frame, millimetres.
+        note: one sentence for the result on where these numbers come from, or empty.
     """
 
     joints_px: Float[np.ndarray, "P 17 2"]
     joints_mm: Float[np.ndarray, "P 17 3"]
+    note: str = ""
 
     def __post_init__(self) -> None:
         for name, last in (("joints_px", 2), ("joints_mm", 3)):
@@ -92,6 +96,7 @@ class FrameRecord:
         right, counted: (K,) joints that are right, and joints that count. indexed: (K,) right among the joints that
             the release's other PCK looks at (see :func:`summarise`).
         mpjpe_mm, pa_mpjpe_mm: of the matched people, in their order.
+        note: what the prediction says of itself.
     """
 
     frame: str
@@ -105,6 +110,7 @@ class FrameRecord:
     indexed: Int[np.ndarray, " K"]
     mpjpe_mm: Float[np.ndarray, " M"]
     pa_mpjpe_mm: Float[np.ndarray, " M"]
+    note: str = ""
 
 
 def predictions_of_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str, MuPoTSPrediction]:
@@ -115,14 +121,7 @@ def predictions_of_records(records: Mapping[str, Mapping[str, Any]]) -> dict[str
     """
     found = {}
     for frame, record in records.items():
-        if set(record) != {"joints_px", "joints_mm"}:
-            raise InputError(
-                f"prediction of {frame} must have the keys joints_px and joints_mm, got {', '.join(record)}"
-            )
-        try:
-            pixels, metric = (np.asarray(record[key], np.float64) for key in ("joints_px", "joints_mm"))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"prediction of {frame}: its joints must be regular arrays of numbers") from error
+        pixels, metric = record_arrays(frame, record, ("joints_px", "joints_mm"))
         pixels = pixels if pixels.size else pixels.reshape(0, 17, 2)
         metric = metric if metric.size else metric.reshape(0, 17, 3)
         try:
@@ -148,16 +147,7 @@ def evaluate(
         InputError: no annotations, no predictions at all, predictions for frames that are not annotated; for the
             standard protocol, a frame without a sequence or a person without the universal skeleton.
     """
-    if not annotations:
-        raise InputError("there are no annotated frames to evaluate on")
-    if not predictions:
-        raise InputError("the predictions are empty; nothing would be measured")
-    unknown = [frame for frame in predictions if frame not in annotations]
-    if unknown:
-        raise InputError(
-            f"{len(unknown)} predicted frames are not annotated, among them {', '.join(map(str, unknown[:3]))}; remove "
-            "them or check how frames are named"
-        )
+    check_images(annotations, predictions)
     records = [measure(frame, people, predictions.get(frame), standard) for frame, people in annotations.items()]
     return summarise(records, standard)
 
@@ -198,6 +188,7 @@ def measure(
         correct_joints(error[:, H36M14], PCK_THRESHOLD_MM)[0],
         mpjpe(*matched, root=0, joints=H36M14),
         pa_mpjpe(*matched, joints=H36M14),
+        prediction.note,
     )
 
 
@@ -254,8 +245,7 @@ def summarise(records: Iterable[FrameRecord], standard: bool = False) -> Result:
         InputError: no record, or two of one frame.
     """
     records = list(records)
-    if not records or len({record.frame for record in records}) < len(records):
-        raise InputError("summarise needs at least one record, and one record for each frame")
+    check_records(record.frame for record in records)
     pair = np.concatenate([record.pair for record in records])
     people, matched = len(pair), int((pair >= 0).sum())
     predicted = sum(record.predicted for record in records)
@@ -271,9 +261,8 @@ def summarise(records: Iterable[FrameRecord], standard: bool = False) -> Result:
     hidden = sum(int((record.counted == 0).sum()) for record in records)
     if hidden:
         notes.append(f"{hidden} people have only occluded joints and count as entirely right, as released.")
-    absent = [figure.name for figure in figures if figure.value is None]
-    if absent:
-        notes.append(f"Absent, because there was nothing to measure: {', '.join(absent)}.")
+    notes.extend(absence_notes(figures))
+    notes.extend(sorted({record.note for record in records} - {""}))
     return Result(
         "MuPoTS-3D (standard)" if standard else "MuPoTS-3D (official release)",
         tuple(figures), len(records), people, matched, people - matched, predicted, predicted - matched, tuple(notes),

@@ -23,12 +23,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from crowdmesh.benchmarks._h36m import ANNY_NOTE, h36m_joints, needs_regressor
+from crowdmesh.benchmarks._checks import absence_notes, check_images, check_records
+from crowdmesh.benchmarks._h36m import h36m_joints, needs_regressor, note_on
 from crowdmesh.benchmarks._matching import Pairs, assign
-from crowdmesh.benchmarks._mesh_protocol import absence_notes, check_images
 from crowdmesh.benchmarks._smpl_bodies import load_regressor
 from crowdmesh.benchmarks.result import Figure, Result
-from crowdmesh.body import RESOLUTIONS
 from crowdmesh.errors import InputError
 from crowdmesh.formats import PanopticPeople
 from crowdmesh.formats.joints import H36M17_FROM_J24, J24_PELVIS
@@ -67,7 +66,7 @@ class PanopticRecord:
 
 def evaluate(
     annotations: Mapping[str, PanopticPeople],
-    predictions: Mapping[str, Scene],
+    predictions: Mapping[str, Scene | None],
     corrected: bool = False,
     smpl_folders: list[Path] | None = None,
 ) -> Result:
@@ -90,7 +89,7 @@ def evaluate(
         if regressor is None and scene is not None and needs_regressor(scene):
             regressor = load_regressor(smpl_folders)
         joints = None if scene is None else h36m_joints(image, scene, regressor)
-        note = ANNY_NOTE if scene is not None and scene.people.body in RESOLUTIONS else ""
+        note = "" if scene is None else note_on(scene)
         records.append(measure(image, people, joints, corrected, note))
     return summarise(records, corrected)
 
@@ -165,8 +164,7 @@ def summarise(records: Iterable[PanopticRecord], corrected: bool = False) -> Res
         InputError: no record, or two of one image.
     """
     records = list(records)
-    if not records or len({record.image for record in records}) < len(records):
-        raise InputError("summarise needs at least one record, and one record for each image")
+    check_records(record.image for record in records)
     samples = {
         name: Samples(np.array([e for r in records if r.sequence == name for e in r.error_mm], float))
         for name in SEQUENCES
@@ -180,7 +178,7 @@ def summarise(records: Iterable[PanopticRecord], corrected: bool = False) -> Res
     return Result(
         "CMU Panoptic (corrected matching)" if corrected else "CMU Panoptic (official release)",
         tuple(figures), len(records), people, matched, people - matched, predicted, predicted - used,
-        tuple(_notes(records, corrected, matched - used) + absence_notes(figures)),
+        (*_notes(records, corrected, matched - used), *absence_notes(figures)),
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from crowdmesh._files import read_npz, reading
 from crowdmesh.adapters import read_people
 from crowdmesh.errors import FormatError, InputError
@@ -98,6 +100,20 @@ def read_records(path: str | Path) -> dict[str, dict[str, Any]]:
     if not records:
         raise InputError(f"{_WHAT} {path} is empty; nothing would be measured")
     return records
+
+
+def record_arrays(image: str, record: Mapping[str, Any], keys: tuple[str, str]) -> list[np.ndarray]:
+    """The two arrays of numbers that the record of an image must hold, and nothing else.
+
+    Raises:
+        InputError: a missing or unknown key, or no regular array; names the image.
+    """
+    if set(record) != set(keys):
+        raise InputError(f"prediction of {image} must have the keys {' and '.join(keys)}, got {', '.join(record)}")
+    try:
+        return [np.asarray(record[key], np.float64) for key in keys]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"prediction of {image}: {' and '.join(keys)} must be regular arrays of numbers") from error
 
 
 def keys_of_images(keys: Iterable[str], images: Iterable[str]) -> dict[str, str]:

@@ -24,11 +24,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from crowdmesh.benchmarks._checks import absence_notes, check_images
 from crowdmesh.benchmarks._mesh_protocol import (
     Errors,
     MeshRecord,
-    absence_notes,
-    check_images,
     checked_records,
     detection_figures,
     detections_of,
@@ -50,7 +49,7 @@ _MM = 1000.0
 
 def evaluate(
     annotations: Mapping[str, SMPLPeople],
-    predictions: Mapping[str, Scene],
+    predictions: Mapping[str, Scene | None],
     corrected: bool = False,
     smpl_folders: list[Path] | None = None,
     name: str = NAME,
@@ -122,5 +121,5 @@ def summarise(records: Iterable[MeshRecord], corrected: bool = False, name: str 
     return Result(
         f"{name} (corrected matching)" if corrected else f"{name} (official release)",
         tuple(figures), len(records), counts.matched + counts.missed, counts.matched, counts.missed,
-        counts.matched + counts.extra, counts.extra, tuple(notes + absence_notes(figures)),
+        counts.matched + counts.extra, counts.extra, (*notes, *absence_notes(figures)),
     )  # fmt: skip

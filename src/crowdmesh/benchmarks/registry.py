@@ -9,7 +9,9 @@ from typing import Any
 
 from crowdmesh.benchmarks import agora, hi4d, mupots, panoptic, pw3d, relative_human
 from crowdmesh.benchmarks._h36m import mupots_predictions
-from crowdmesh.benchmarks.predictions import SceneFiles, keys_of_images, read_predictions, read_records
+from crowdmesh.benchmarks.photos import Photo, find_photos
+from crowdmesh.benchmarks.predictions import keys_of_images, read_records
+from crowdmesh.benchmarks.reconstructor import Progress, RecordedScenes, SceneReconstructor, Scenes
 from crowdmesh.benchmarks.result import Result
 from crowdmesh.errors import InputError
 from crowdmesh.formats import (
@@ -138,36 +140,48 @@ BENCHMARKS: dict[str, Benchmark] = {
 def run(
     name: str,
     data: str | Path,
-    predictions: str | Path,
+    method: SceneReconstructor | str | Path,
     unpickle: bool = False,
     corrected: bool = False,
     standard: bool = False,
     ignore_invalid: bool = False,
+    progress: Progress | None = None,
 ) -> Result:
-    """Score predictions from files on a public benchmark.
+    """Score a method, or the results it left in files, on a public benchmark.
 
     Args:
         name: one of :data:`BENCHMARKS`.
         data: folder of the data set, or its annotation file itself (another split, say).
-        predictions: folder of scenes or tables (see :func:`read_predictions`), or, for Relative Human and MuPoTS, one
-            file of arrays (see :func:`read_records`).
+        method: called on every annotated photograph, which is looked for below the data folder; or where results lie:
+            a folder of scenes or tables (see :func:`crowdmesh.benchmarks.predictions.read_predictions`), or, for
+            Relative Human and MuPoTS, one file of arrays (see :func:`crowdmesh.benchmarks.predictions.read_records`).
         unpickle: read a pickled annotation file, through the restricted unpickler.
         corrected, standard, ignore_invalid: variants of the protocol; not every benchmark has each.
+        progress: called after every photograph or scene.
 
     Raises:
-        InputError: unknown name or variant, missing files, empty predictions, or predictions of images that are not
-            annotated. FormatError, AssetError: see the readers and protocols.
+        InputError: unknown name or variant, missing files, empty predictions, predictions of images that are not
+            annotated, or a method that fails on every photograph. FormatError, AssetError: see the readers and
+            protocols.
     """
     benchmark = benchmark_named(name)
     chosen = {"corrected": corrected, "standard": standard, "ignore_invalid": ignore_invalid}
-    for variant in [variant for variant, wanted in chosen.items() if wanted]:
+    variants = {variant: True for variant, wanted in chosen.items() if wanted}
+    for variant in variants:
         if variant not in benchmark.variants:
             raise InputError(f"benchmark {name} has no variant {variant!r}; it has {', '.join(benchmark.variants)}")
-    variants = {variant: wanted for variant, wanted in chosen.items() if wanted}
-    annotations = benchmark.read(annotation_file(benchmark, Path(data)), unpickle)
-    found = _predictions(benchmark, Path(predictions), annotations)
-    result = benchmark.evaluate(annotations, found, **variants)
-    return replace(result, notes=result.notes + _missing(annotations, found))
+    data = Path(data)
+    annotations = benchmark.read(annotation_file(benchmark, data), unpickle)
+    if isinstance(method, (str, Path)) and not Path(method).is_dir():
+        predictions = _records(benchmark, Path(method), annotations)
+        result = benchmark.evaluate(annotations, predictions, **variants)
+        notes = (f"Scored: {method}.", *_missing(annotations, predictions))
+    else:
+        scenes = _scenes(method, annotations, data if data.is_dir() else data.parent, progress)
+        predictions = scenes if benchmark.from_scenes is None else benchmark.from_scenes(scenes)
+        result = benchmark.evaluate(annotations, predictions, **variants)
+        notes = (f"Scored: {scenes.method.name}.", *_missing(annotations, scenes), *scenes.notes())
+    return replace(result, notes=(*notes, *result.notes))
 
 
 def benchmark_named(name: str) -> Benchmark:
@@ -195,18 +209,27 @@ def annotation_file(benchmark: Benchmark, data: Path) -> Path:
     )
 
 
-def _predictions(benchmark: Benchmark, path: Path, annotations: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The predictions by annotated image name, as the protocol takes them."""
-    if path.is_dir():
-        scenes = read_predictions(path)
-        keys = keys_of_images(scenes, annotations)
-        renamed = SceneFiles({image: scenes.files[key] for image, key in keys.items()})
-        return renamed if benchmark.from_scenes is None else benchmark.from_scenes(renamed)
-    if path.is_file() and benchmark.from_records is None:
+def _scenes(
+    method: SceneReconstructor | str | Path,
+    annotations: Mapping[str, Any],
+    folder: Path,
+    progress: Progress | None,
+) -> Scenes:
+    """What the method, or the folder of its results, has for the annotated images."""
+    if isinstance(method, (str, Path)):
+        method = RecordedScenes(method, annotations)
+        return Scenes(method, {image: Photo(image) for image in method.keys}, progress)
+    return Scenes(method, find_photos(folder, annotations), progress)
+
+
+def _records(benchmark: Benchmark, path: Path, annotations: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The predictions of one file by annotated image name, as the protocol takes them."""
+    if not path.is_file():
+        raise InputError(f"predictions {path} do not exist")
+    if benchmark.from_records is None:
         raise InputError(f"predictions for {benchmark.name} must be a folder of scenes, got the file {path}")
     records = read_records(path)
     keys = keys_of_images(records, annotations)
-    assert benchmark.from_records is not None
     return benchmark.from_records({image: records[key] for image, key in keys.items()})
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crowdmesh.benchmarks._checks import absence_notes, check_images, check_records
 from crowdmesh.benchmarks._rh_matching import crowdpose_keypoints, match_corrected, match_released
 from crowdmesh.benchmarks._rh_predictions import (
     RelativeHumanPrediction,
@@ -14,7 +15,6 @@ from crowdmesh.benchmarks._rh_predictions import (
     predictions_of_records,
 )
 from crowdmesh.benchmarks.result import Figure, Result
-from crowdmesh.errors import InputError
 from crowdmesh.formats.relative_human import AGES, RelativeHumanPerson
 from crowdmesh.metrics import MISSED_PENALTY, Samples, depth_relations, mpckh, pcdr
 
@@ -80,16 +80,7 @@ def evaluate(
     Raises:
         InputError: no annotations, no predictions at all, or predictions for images that are not annotated.
     """
-    if not annotations:
-        raise InputError("there are no annotated images to evaluate on")
-    if not predictions:
-        raise InputError("the predictions are empty; nothing would be measured")
-    unknown = [image for image in predictions if image not in annotations]
-    if unknown:
-        raise InputError(
-            f"{len(unknown)} predicted images are not annotated, among them {', '.join(map(str, unknown[:3]))}; remove "
-            "them or evaluate against the split they belong to"
-        )
+    check_images(annotations, predictions)
     return summarise(
         (measure(image, people, predictions.get(image), corrected) for image, people in annotations.items()), corrected
     )
@@ -139,15 +130,15 @@ def measure(
         image,
         len(numbers),
         len(prediction),
-        tuple((p, named[t]) for p, t in pairs),
-        tuple(named[t] for t in missed),
-        tuple(labels[t].age for t in missed),
-        tuple(share.tolist()),
-        tuple(relations.gap_m.tolist()),
-        tuple(relations.layer_gap.tolist()),
-        tuple((ages[j], ages[i]) for i, j in zip(relations.first, relations.second, strict=True)),
-        tuple(relations.correct.tolist()),
-        prediction.note,
+        match=tuple((p, named[t]) for p, t in pairs),
+        missed=tuple(named[t] for t in missed),
+        missed_ages=tuple(labels[t].age for t in missed),
+        keypoint_share=tuple(share.tolist()),
+        pair_gap_m=tuple(relations.gap_m.tolist()),
+        pair_layer_gap=tuple(relations.layer_gap.tolist()),
+        pair_ages=tuple((ages[j], ages[i]) for i, j in zip(relations.first, relations.second, strict=True)),
+        pair_correct=tuple(relations.correct.tolist()),
+        note=prediction.note,
     )
 
 
@@ -164,9 +155,7 @@ def summarise(records: Iterable[ImageRecord], corrected: bool = False) -> Result
         InputError: no record, or two of one image.
     """
     records = list(records)
-    names = [record.image for record in records]
-    if not records or len(set(names)) < len(names):
-        raise InputError("summarise needs at least one record, and one record for each image")
+    check_records(record.image for record in records)
     figures = [_pcdr(records, "PCDR_0.2", None)]
     figures += [_pcdr(records, f"PCDR_0.2 {name}", group) for group, name in enumerate(AGES)]
     shares = [share for record in records for share in record.keypoint_share]
@@ -221,9 +210,7 @@ def _notes(
             "The matching is not the released one: boxes span visible joints only, every pair is visited, the cost is "
             "the mean joint distance, and everybody keeps their own age and layer; do not mix with published figures."
         )
-    absent = [figure.name for figure in figures if figure.value is None]
-    if absent:
-        notes.append(f"Absent, because there was nothing to measure: {', '.join(absent)}.")
+    notes.extend(absence_notes(figures))
     if missed > predicted and not corrected:
         notes.append("More people were missed than predicted: the released precision, recall and F1 then mean nothing.")
     if ignored:

@@ -90,6 +90,12 @@ def vector(place: Place, record: dict[str, Any], name: str, *sizes: int) -> np.n
     return array
 
 
+def rows(places: list[Place], records: list[dict[str, Any]], name: str, size: int) -> np.ndarray:
+    """A field that every person's record has, (people, size)."""
+    found = [vector(place, record, name, size) for place, record in zip(places, records, strict=True)]
+    return np.array(found).reshape(-1, size)
+
+
 def truth_values(place: Place, record: dict[str, Any], name: str, count: int) -> np.ndarray:
     """A field of yes and no (or 1 and 0), one each."""
     array = vector(place, record, name, count)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.formats._record import Place, fields, numbers, people, read_images, truth_values, vector
+from crowdmesh.formats._record import Place, fields, numbers, people, read_images, rows, truth_values, vector
 from crowdmesh.formats.smpl_people import SMPLPeople, ten_or_eleven_betas
 
 IMAGE_SIZE = (1280, 720)
@@ -45,21 +45,16 @@ def _people(place: Place, record: Any) -> SMPLPeople:
     record = fields(place, record, _NEEDED, ("kid",))
     places = [place.of(person) for person in range(len(people(place, record["smpl_gt"])))]
     found = [fields(at, person, _PERSON) for at, person in zip(places, record["smpl_gt"], strict=True)]
-
-    def rows(name: str, size: int) -> np.ndarray:
-        return np.array([vector(at, person, name, size) for at, person in zip(places, found, strict=True)]).reshape(
-            -1, size
-        )
-
     n = len(found)
+    pose = [rows(places, found, name, size) for name, size in (("global_orient", 3), ("body_pose", 69))]
     betas = [vector(at, person, "betas", *_MOST_BETAS) for at, person in zip(places, found, strict=True)]
     return SMPLPeople(
         vector(place, record, "cam_intrinsics", 9).reshape(1, 3, 3).repeat(n, 0),
         numbers(place, record, "cam_rot", (n, 3, 3)),
         numbers(place, record, "cam_trans", (n, 3)),
-        np.concatenate([rows("global_orient", 3), rows("body_pose", 69)], 1).reshape(n, 24, 3),
+        np.concatenate(pose, 1).reshape(n, 24, 3),
         ten_or_eleven_betas(betas),
-        rows("transl", 3),
+        rows(places, found, "transl", 3),
         ("neutral",) * n,
         truth_values(place, record, "isValid", n),
         truth_values(place, record, "kid", n) if "kid" in record else None,

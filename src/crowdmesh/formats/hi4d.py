@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.formats._record import Place, fields, people, read_images, vector
+from crowdmesh.formats._record import Place, fields, people, read_images, rows
 from crowdmesh.formats.smpl_people import SMPLPeople, gender_of
 
-_FIELDS = (
-    "focal", "princpt", "cam_rot", "cam_trans", "global_orient", "body_pose", "transl", "betas", "genders",
-)  # fmt: skip
+_SIZES = {
+    "focal": 2, "princpt": 2, "cam_rot": 9, "cam_trans": 3, "global_orient": 3, "body_pose": 69, "transl": 3,
+    "betas": 10,
+}  # fmt: skip
+_FIELDS = (*_SIZES, "genders")
 
 
 def read_hi4d(path: str | Path, unpickle: bool = False) -> dict[str, SMPLPeople]:
@@ -34,22 +36,17 @@ def read_hi4d(path: str | Path, unpickle: bool = False) -> dict[str, SMPLPeople]
 def _people(place: Place, record: Any) -> SMPLPeople:
     places = [place.of(person) for person in range(len(people(place, record)))]
     found = [fields(at, person, _FIELDS) for at, person in zip(places, record, strict=True)]
-
-    def rows(name: str, size: int) -> np.ndarray:
-        return np.array([vector(at, person, name, size) for at, person in zip(places, found, strict=True)]).reshape(
-            -1, size
-        )
-
-    n, focal, centre = len(found), rows("focal", 2), rows("princpt", 2)
+    field = {name: rows(places, found, name, size) for name, size in _SIZES.items()}
+    n = len(found)
     intrinsics = np.tile(np.eye(3), (n, 1, 1))
-    intrinsics[:, [0, 1], [0, 1]], intrinsics[:, :2, 2] = focal, centre
+    intrinsics[:, [0, 1], [0, 1]], intrinsics[:, :2, 2] = field["focal"], field["princpt"]
     return SMPLPeople(
         intrinsics,
-        rows("cam_rot", 9).reshape(n, 3, 3),
-        rows("cam_trans", 3),
-        np.concatenate([rows("global_orient", 3), rows("body_pose", 69)], 1).reshape(n, 24, 3),
-        rows("betas", 10),
-        rows("transl", 3),
+        field["cam_rot"].reshape(n, 3, 3),
+        field["cam_trans"],
+        np.concatenate([field["global_orient"], field["body_pose"]], 1).reshape(n, 24, 3),
+        field["betas"],
+        field["transl"],
         tuple(gender_of(person["genders"]) for person in found),
         np.ones(n, bool),
     )

@@ -20,6 +20,9 @@ from crowdmesh.metrics.accumulate import Ratio
 PCDR_THRESHOLD_M = 0.2
 """PCDR_0.2 of Relative Human (Sun et al. 2022): people of one depth layer stand within 0.2 m, others farther apart."""
 
+SAME_LAYER_M = 0.3
+"""Relative Human's annotators put people into one depth layer when they are less than this apart (paper 8.1)."""
+
 MISSED_PENALTY = 0.3
 """Wrong pairs that one missed person counts for in the PCDR of Relative Human's evaluation."""
 
@@ -77,7 +80,40 @@ def depth_relations(
     first, second = np.triu_indices(len(depth_m), 1)
     known = (layer[first] != -1) & (layer[second] != -1)
     first, second = first[known], second[known]
-    gap, layer_gap = depth_m[second] - depth_m[first], layer[second] - layer[first]
+    return _judged(depth_m, first, second, layer[second] - layer[first], threshold_m)
+
+
+def metric_depth_relations(
+    depth_m: Float[np.ndarray, " K"],
+    true_depth_m: Float[np.ndarray, " K"],
+    same_layer_m: float = SAME_LAYER_M,
+    threshold_m: float = PCDR_THRESHOLD_M,
+) -> DepthPairs:
+    """Like :func:`depth_relations` where true depths are known instead of layers.
+
+    Two people are of one layer when their true depths differ by less than ``same_layer_m``. That is decided pair by
+    pair: a chain of people each a little behind the last is no single layer.
+
+    Args:
+        depth_m, true_depth_m: predicted and true z of the same people, metres.
+
+    Raises:
+        InputError: NaN or shapes that differ.
+    """
+    depth_m, true_depth_m = finite("depth_m", depth_m), finite("true_depth_m", true_depth_m)
+    same_shape(depth_m=depth_m, true_depth_m=true_depth_m)
+    if depth_m.ndim != 1:
+        raise InputError(f"depth_m must be one row of numbers, got {depth_m.shape}")
+    first, second = np.triu_indices(len(depth_m), 1)
+    true_gap = true_depth_m[second] - true_depth_m[first]
+    layer_gap = np.where(np.abs(true_gap) < same_layer_m, 0, np.sign(true_gap)).astype(np.int64)
+    return _judged(depth_m, first, second, layer_gap, threshold_m)
+
+
+def _judged(
+    depth_m: np.ndarray, first: np.ndarray, second: np.ndarray, layer_gap: np.ndarray, threshold_m: float
+) -> DepthPairs:
+    gap = depth_m[second] - depth_m[first]
     correct = np.where(
         layer_gap == 0, np.abs(gap) < threshold_m, np.where(layer_gap < 0, gap < -threshold_m, gap > threshold_m)
     )

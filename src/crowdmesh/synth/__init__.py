@@ -1,6 +1,5 @@
-"""A world whose truth is known: scenes of people of all ages, their pictures, and what upstream estimators say of them."""
+"""A world whose truth is known: scenes of people of all ages, their pictures, and how upstream estimators see them."""
 
-from crowdmesh.synth.compose import draw_stage
 from crowdmesh.synth.config import PRESETS, WorldConfig
 from crowdmesh.synth.expert_errors import (
     STRENGTHS,
@@ -20,6 +19,7 @@ from crowdmesh.synth.scene import SyntheticScene
 from crowdmesh.synth.shards import WorldFolder, open_world, read_shard, read_shards, write_shards
 from crowdmesh.synth.simulated_experts import Observation, observe
 from crowdmesh.synth.stage import Prop, Stage
+from crowdmesh.synth.staging import draw_stage
 from crowdmesh.synth.worlds import World
 
 __all__ = [

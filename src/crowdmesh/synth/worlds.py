@@ -9,11 +9,11 @@ from importlib.metadata import version
 import numpy as np
 
 from crowdmesh.errors import InputError
-from crowdmesh.synth.compose import draw_stage
 from crowdmesh.synth.config import WorldConfig
 from crowdmesh.synth.rendering import render_stage
 from crowdmesh.synth.scene import SyntheticScene
 from crowdmesh.synth.stage import Stage
+from crowdmesh.synth.staging import draw_stage
 
 
 @dataclass(frozen=True)

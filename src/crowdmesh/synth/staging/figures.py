@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 
 from crowdmesh.body import Anny
-from crowdmesh.synth.anatomy import ANGLES, pose_from_angles
-from crowdmesh.synth.crowd import Crowd, exact_body
-from crowdmesh.synth.poses import sample_angles
+from crowdmesh.synth.staging.anatomy import ANGLES, pose_from_angles
+from crowdmesh.synth.staging.crowd import Crowd, exact_body
+from crowdmesh.synth.staging.poses import sample_angles
 
 GRID_M = 1e-6
 """Geometry is rounded to this grid before anything is decided by it."""

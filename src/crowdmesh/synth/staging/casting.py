@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from crowdmesh.synth.config import WorldConfig
-from crowdmesh.synth.crowd import Crowd
-from crowdmesh.synth.figures import Figure
-from crowdmesh.synth.poses import family_for_age
-from crowdmesh.synth.supports import (
+from crowdmesh.synth.staging.crowd import Crowd
+from crowdmesh.synth.staging.figures import Figure
+from crowdmesh.synth.staging.poses import family_for_age
+from crowdmesh.synth.staging.supports import (
     Unit,
     on_chair,
     standing,

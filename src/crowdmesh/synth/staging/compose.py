@@ -15,7 +15,9 @@ import math
 import numpy as np
 
 from crowdmesh.errors import InputError
-from crowdmesh.synth.arrange import (
+from crowdmesh.synth.config import WorldConfig
+from crowdmesh.synth.stage import Stage
+from crowdmesh.synth.staging.arrange import (
     Arrangement,
     Crowding,
     Scatter,
@@ -25,17 +27,15 @@ from crowdmesh.synth.arrange import (
     draw_window,
     place_hidden,
 )
-from crowdmesh.synth.casting import assemble, cast
-from crowdmesh.synth.config import WorldConfig
-from crowdmesh.synth.crowd import Crowd, draw_crowd
-from crowdmesh.synth.figures import draw_figures
-from crowdmesh.synth.finish import people_in_camera, props_in_camera, sees_ground
-from crowdmesh.synth.floor import Floor, Placed
-from crowdmesh.synth.scenery import put_steps, put_wall
-from crowdmesh.synth.sight import seen_pixels
-from crowdmesh.synth.stage import Stage
-from crowdmesh.synth.supports import Unit
-from crowdmesh.synth.viewpoint import draw_viewpoint
+from crowdmesh.synth.staging.casting import assemble, cast
+from crowdmesh.synth.staging.crowd import Crowd, draw_crowd
+from crowdmesh.synth.staging.figures import draw_figures
+from crowdmesh.synth.staging.finish import people_in_camera, props_in_camera, sees_ground
+from crowdmesh.synth.staging.floor import Floor, Placed
+from crowdmesh.synth.staging.scenery import put_steps, put_wall
+from crowdmesh.synth.staging.sight import seen_pixels
+from crowdmesh.synth.staging.supports import Unit
+from crowdmesh.synth.staging.viewpoint import draw_viewpoint
 
 STAGE_TRIES = 30
 PLACING_TRIES = 150

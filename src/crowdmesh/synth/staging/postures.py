@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 Pose = dict[str, np.ndarray]
-"""Joint angles of K people by the names of ``crowdmesh.synth.anatomy.ANGLES``; angles left out are zero."""
+"""Joint angles of K people by the names of ``crowdmesh.synth.staging.anatomy.ANGLES``; angles left out are zero."""
 
 
 def sides(name: str, left: np.ndarray, right: np.ndarray | None = None) -> Pose:

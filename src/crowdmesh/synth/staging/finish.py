@@ -7,12 +7,12 @@ import roma
 import torch
 
 from crowdmesh.people import People
-from crowdmesh.synth.crowd import Crowd
-from crowdmesh.synth.figures import GRID_M
-from crowdmesh.synth.floor import Floor
 from crowdmesh.synth.stage import Prop
-from crowdmesh.synth.supports import BOX_FACES, Box
-from crowdmesh.synth.viewpoint import Viewpoint
+from crowdmesh.synth.staging.crowd import Crowd
+from crowdmesh.synth.staging.figures import GRID_M
+from crowdmesh.synth.staging.floor import Floor
+from crowdmesh.synth.staging.supports import BOX_FACES, Box
+from crowdmesh.synth.staging.viewpoint import Viewpoint
 
 _FARTHEST_GROUND_M = 200.0
 

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from crowdmesh.synth.figures import GRID_M, yaw_matrix
-from crowdmesh.synth.supports import Box, Member, Unit
-from crowdmesh.synth.viewpoint import Viewpoint
+from crowdmesh.synth.staging.figures import GRID_M, yaw_matrix
+from crowdmesh.synth.staging.supports import Box, Member, Unit
+from crowdmesh.synth.staging.viewpoint import Viewpoint
 
 TOUCH_DEPTH_M = 0.02
 """People who do not carry each other may be as deep in each other, or in furniture, as this; with the mesh's error of

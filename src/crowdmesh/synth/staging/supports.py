@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from crowdmesh.synth.crowd import exact_body
-from crowdmesh.synth.figures import GRID_M, Figure, part, turned
+from crowdmesh.synth.staging.crowd import exact_body
+from crowdmesh.synth.staging.figures import GRID_M, Figure, part, turned
 
 CONTACT_DEPTH_M = 0.035
 """How deep soft bodies that carry each other may sink into each other before they are moved apart."""

@@ -1,7 +1,7 @@
 """Human poses by family: standing, walking, reaching, sitting, kneeling, lying, jumping, and what children do besides.
 
-Every family draws clinical joint angles (:mod:`crowdmesh.synth.anatomy`) about a few typical ways to hold legs and
-arms; whatever falls outside a joint's limits is cut there. Feet that carry are level and equally high. The means and
+Every family draws clinical joint angles (:mod:`crowdmesh.synth.staging.anatomy`) about a few typical ways to hold
+legs and arms; whatever falls outside a joint's limits is cut there. Feet that carry are level and equally high. The means and
 spreads are the project's own choice of everyday postures; they follow no motion data set.
 """
 
@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 
 from crowdmesh.body import Anny
-from crowdmesh.synth.anatomy import ANGLES, clip_to_limits, pose_from_angles
-from crowdmesh.synth.arms import draw_arms
-from crowdmesh.synth.postures import Pose, planted, sides, standing_legs, trunk, two_sides
+from crowdmesh.synth.staging.anatomy import ANGLES, clip_to_limits, pose_from_angles
+from crowdmesh.synth.staging.arms import draw_arms
+from crowdmesh.synth.staging.postures import Pose, planted, sides, standing_legs, trunk, two_sides
 
 WALKS_FROM_YEARS = 1.0
 """Younger children lie, crawl, sit or are held (first free steps come at about one year)."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowdmesh.synth.floor import Floor
-from crowdmesh.synth.supports import Box
+from crowdmesh.synth.staging.floor import Floor
+from crowdmesh.synth.staging.supports import Box
 
 _HALF_WIDTH_M = 60.0
 _BEHIND_M = 30.0

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 
 from crowdmesh.raster import rasterize
-from crowdmesh.synth.crowd import exact_body
-from crowdmesh.synth.floor import Floor, Placed
+from crowdmesh.synth.staging.crowd import exact_body
+from crowdmesh.synth.staging.floor import Floor, Placed
 
 _COARSE_PX = 320
 

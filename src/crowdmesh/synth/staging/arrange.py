@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from crowdmesh.synth.floor import Floor, Placed, Spot
-from crowdmesh.synth.sight import visible_share
-from crowdmesh.synth.supports import Box, Unit
-from crowdmesh.synth.viewpoint import Viewpoint
+from crowdmesh.synth.staging.floor import Floor, Placed, Spot
+from crowdmesh.synth.staging.sight import visible_share
+from crowdmesh.synth.staging.supports import Box, Unit
+from crowdmesh.synth.staging.viewpoint import Viewpoint
 
 ROOM_M2 = {"scatter": 2.2, "groups": 1.8, "rows": 1.5, "crowd": 1.1}
 """Ground within view per unit of people that an arrangement asks for: the view is widened into the depth until it is

@@ -1,0 +1,42 @@
+"""What the verbs print with: tables, progress bars, consoles. Imported late, so that ``--help`` stays fast."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+
+def score_text(score: float) -> str:
+    """A score with two digits, a dash where there is none."""
+    return f"{score:.2f}" if math.isfinite(score) else "-"
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table with these columns; long cells are folded, never cut."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def progress() -> Progress:
+    """A progress bar on the error stream that leaves nothing behind."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console(err=True), transient=True)
+
+
+def console(err: bool = False) -> Console:
+    """The terminal, or the error stream."""
+    from rich.console import Console
+
+    return Console(stderr=err)
