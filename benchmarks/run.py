@@ -76,18 +76,15 @@ def solver() -> Iterator[tuple[str, str]]:
 
 def crowd(count: int):
     """A synthetic image with ``count`` people at 1280x720: first guess and disparity map."""
-    from crowdmesh.synth import WorldConfig, make_scene, relative_depth, single_person_guess
+    from dataclasses import replace
 
-    ages = tuple(float(a) for a in np.tile([35, 30, 6, 11, 2, 60, 40, 15, 9, 25], 3)[:count])
-    config = WorldConfig(
-        ages_years=ages,
-        male=tuple(i % 2 == 0 for i in range(count)),
-        nearest_m=3.0,
-        farthest_m=7.5 + 0.6 * count,
-        seed=4,
-    )
-    world = make_scene(config)
-    return single_person_guess(world.scene), relative_depth(world.depth, np.random.default_rng(0))
+    from crowdmesh.synth import PRESETS, World, exact, observe
+
+    ages = [float(a) for a in np.tile([35, 30, 6, 11, 2, 60, 40, 15, 9, 25], 3)[:count]]
+    lineup = tuple((age, i % 2 == 0) for i, age in enumerate(ages))
+    world = World(replace(PRESETS["demo"], lineup=lineup, distance_m=(3.0, 7.5 + 0.6 * count)), 4).scene(0)
+    seen = observe(world, exact(), 0)
+    return seen.guess, seen.depth
 
 
 def placing() -> Iterator[tuple[str, str]]:

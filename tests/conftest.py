@@ -80,9 +80,13 @@ def solver_cases(vectors: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def crowd():
-    """A synthetic crowd of mixed ages with its truth, the per-person guess and a disparity map."""
-    from crowdmesh.synth import make_scene, relative_depth, single_person_guess
+    """A synthetic crowd of mixed ages and about median statures, with its truth, per-person guess and disparity map."""
+    from dataclasses import replace
 
-    world = make_scene()
-    disparity = relative_depth(world.depth, np.random.default_rng(0))
-    return world, single_person_guess(world.scene), disparity
+    from crowdmesh.synth import PRESETS, World, exact, observe
+
+    world = World(replace(PRESETS["demo"], stature_spread=0.5), 6).scene(4)
+    errors = exact()
+    seen = observe(world, replace(errors, depth=replace(errors.depth, local_std=0.02)), 0)
+    assert len(seen.person) == len(world.scene.people)
+    return world, seen.guess, seen.depth

@@ -167,3 +167,34 @@ def test_vertex_evidence_is_the_mean_over_visible_vertices(crowd):
     assert np.all(cues.relative_depth < pelvis + 0.05)
     np.testing.assert_allclose(cues.depth_m, pelvis, rtol=1e-6)
     assert np.all(cues.samples < 700)
+
+
+def test_visible_share_falls_with_what_hides_people(crowd):
+    world, _, disparity = crowd
+    scene, body = world.scene, body_of(world.scene.people)
+    people, camera = scene.people, scene.camera
+    shown = measure(scene, disparity, body).visible_share
+    # All in full view; vertices on the outline may miss the pixels.
+    assert (shown > 0.8).all()
+    assert (shown <= 1).all()
+    vertices = people.vertices_m.copy()
+    pelvis = people.joints_m[:, 0].astype(float)
+    vertices[0, :, 0] += 100  # outside the image
+    vertices[5, :, 0] -= pelvis[5, 0] + camera.cx / camera.fx * pelvis[5, 2]  # half beyond its left border
+    moved = replace(scene, people=replace(people, vertices_m=vertices, masks=None))
+    share = measure(moved, disparity, body).visible_share
+    assert share[0] == 0
+    assert 0.3 < share[5] < 0.6
+    dense = people.masks.to_dense().copy()
+    dense[2, : int(camera.project(people.joints_m)[2, 0, 1])] = False  # the own mask ends at the hips
+    masked = replace(scene, people=replace(people, masks=Masks.from_dense(dense)))
+    share = measure(masked, disparity, body).visible_share
+    assert 0.3 < share[2] < 0.6
+    np.testing.assert_array_equal(np.delete(share, 2), np.delete(shown, 2))
+
+
+def test_people_behind_others_are_hidden():
+    scene = slabs((0.0, 4.0, 0.0, 0.0), (0.0, 9.0, 0.0, 0.0), (1.8, 5.0, 0.0, 0.0))
+    cues = measure(scene, depth_of(scene), body_of(scene.people))
+    assert cues.visible_share[1] == 0
+    assert cues.visible_share[0] > 0

@@ -10,7 +10,7 @@ import torch
 
 from crowdmesh.body import body_of, load_body
 from crowdmesh.depth import RelativeDepth
-from crowdmesh.dto import best, official, paper, place
+from crowdmesh.dto import DTOConfig, best, official, paper, place
 from crowdmesh.errors import InputError
 from crowdmesh.people import People, PersonStatus
 from crowdmesh.scene import Scene
@@ -35,12 +35,13 @@ def test_children_come_back_and_order_is_right(crowd, preset):
     assert all(status.placed for status in placement.statuses)
 
 
-def test_official_places_those_it_does_not_find_too_small(crowd):
+def test_official_places_those_who_are_neither_too_small_nor_alone_in_their_group(crowd):
     world, guess, disparity = crowd
     placed, placement = place(guess, disparity, official())
     moved = np.array([status.placed for status in placement.statuses])
     assert moved.sum() >= 4
-    assert {placement.statuses[k] for k in np.flatnonzero(~moved)} <= {PersonStatus.KEPT_FEW_PIXELS}
+    kept = {placement.statuses[k] for k in np.flatnonzero(~moved)}
+    assert kept <= {PersonStatus.KEPT_FEW_PIXELS, PersonStatus.KEPT_ALONE}
     np.testing.assert_allclose(pelvis(placed)[moved], pelvis(world.scene)[moved], rtol=0.08)
 
 
@@ -134,8 +135,7 @@ def without(scene: Scene, **changes) -> Scene:
     return replace(scene, people=replace(scene.people, **changes))
 
 
-def test_people_without_evidence_keep_their_place_with_a_reason(crowd):
-    _, guess, disparity = crowd
+def two_without_evidence(guess: Scene, disparity: RelativeDepth) -> tuple[Scene, RelativeDepth]:
     values = disparity.values.copy()
     mask = guess.people.masks.to_dense()[1]
     values[mask] = np.nan  # no depth on person 1
@@ -144,25 +144,64 @@ def test_people_without_evidence_keep_their_place_with_a_reason(crowd):
     for array in (translation, vertices, joints):
         array[4, ..., 0] += 50  # person 4 far outside the picture
     scene = without(guess, translation_m=translation, vertices_m=vertices, joints_m=joints)
-    placed, placement = place(scene, RelativeDepth(values, "disparity"))
+    return scene, RelativeDepth(values, "disparity")
+
+
+@pytest.mark.parametrize("preset", [best, paper])
+def test_people_without_evidence_keep_their_place_with_a_reason(crowd, preset):
+    """Where the age is unknown too, or the paper's way, which has no other evidence."""
+    _, guess, disparity = crowd
+    scene, disparity = two_without_evidence(guess, disparity)
+    if preset is best:
+        ages = scene.people.age_years.copy()
+        ages[[1, 4]] = np.nan
+        scene = without(scene, age_years=ages)
+    placed, placement = place(scene, disparity, preset())
     assert placement.statuses[1] is PersonStatus.KEPT_NO_DEPTH
     assert placement.statuses[4] is PersonStatus.KEPT_NOT_VISIBLE
     for k in (1, 4):
         np.testing.assert_array_equal(placed.people.vertices_m[k], scene.people.vertices_m[k])
         assert placement.depth_ratio[k] == 1
-        # Nothing was learnt: the prior's relative spread of the stature is that of the depth.
-        spread = placement.prior_std_m[k] / placement.prior_mean_m[k]
+        # Nothing was learnt: the prior's relative spread of the stature is that of the depth, but for the camera's.
+        spread = np.hypot(placement.prior_std_m[k] / placement.prior_mean_m[k], preset().focal_std)
         assert placement.initial_depth_m[k] == pytest.approx(pelvis(scene)[k], rel=1e-6)
         assert placement.depth_std_m[k] == pytest.approx(spread * pelvis(scene)[k], rel=1e-6)
     assert sum(status.placed for status in placement.statuses) == 4
 
 
-def test_one_person_alone_is_left_alone(crowd):
+def test_people_without_evidence_but_of_known_age_are_placed_by_their_stature(crowd):
+    world, guess, disparity = crowd
+    scene, disparity = two_without_evidence(guess, disparity)
+    placed, placement = place(scene, disparity)
+    for k in (1, 4):
+        assert placement.statuses[k] is PersonStatus.PLACED_FROM_STATURE
+        assert placed.people.stature_m[k] == pytest.approx(placement.prior_mean_m[k], rel=0.05)
+        assert pelvis(placed)[k] == pytest.approx(pelvis(world.scene)[k], rel=0.15)
+        assert placement.depth_std_m[k] > 0.1 * pelvis(placed)[k]
+    assert [k for k, s in enumerate(placement.statuses) if s is PersonStatus.PLACED] == [0, 2, 3, 5]
+
+
+@pytest.mark.parametrize("preset", [best, paper])
+def test_one_person_alone_is_left_alone(crowd, preset):
+    """By ``best`` only where the age is unknown."""
     _, guess, disparity = crowd
-    placed, placement = place(replace(guess, people=guess.people[[2]]), disparity)
+    someone = guess.people[[2]]
+    if preset is best:
+        someone = replace(someone, age_years=np.array([np.nan]))
+    placed, placement = place(replace(guess, people=someone), disparity, preset())
     assert placement.statuses == [PersonStatus.KEPT_ALONE]
     assert not placement.accepted
     np.testing.assert_array_equal(placed.people.translation_m, guess.people.translation_m[[2]])
+
+
+def test_one_person_of_known_age_takes_the_stature_of_that_age(crowd):
+    _, guess, disparity = crowd
+    placed, placement = place(replace(guess, people=guess.people[[2]]), disparity)
+    assert placement.statuses == [PersonStatus.PLACED_FROM_STATURE]
+    assert placed.people.stature_m[0] == pytest.approx(placement.prior_mean_m[0], rel=0.03)
+    assert not placement.accepted
+    assert placement.scale is None
+    assert "fewer than two people have depth evidence" in placement.notes[0]
 
 
 def test_nobody(crowd):
@@ -186,21 +225,42 @@ def test_everyone_at_one_relative_depth(crowd, preset):
     assert np.isfinite(placement.scale)
 
 
-def test_duplicate_people_are_both_kept(crowd):
+@pytest.mark.parametrize(
+    ("preset", "status"), [(best, PersonStatus.PLACED_FROM_STATURE), (paper, PersonStatus.KEPT_NOT_VISIBLE)]
+)
+def test_duplicate_people_are_both_kept(crowd, preset, status):
     _, guess, disparity = crowd
     twice = replace(guess, people=replace(guess.people[[0, 1, 2, 2]], masks=None))
-    placed, placement = place(twice, disparity)
+    placed, placement = place(twice, disparity, preset())
     assert len(placed.people) == 4
     # The second copy is hidden behind the first to the last pixel, and says so.
     assert placement.statuses[2].placed
-    assert placement.statuses[3] is PersonStatus.KEPT_NOT_VISIBLE
+    assert placement.statuses[3] is status
+
+
+def nearest_adult_flattened(guess: Scene, disparity: RelativeDepth) -> RelativeDepth:
+    """Person 5 seems three times as far away."""
+    values = disparity.values.copy()
+    values[guess.people.masks.to_dense()[5]] /= 3
+    return RelativeDepth(values, "disparity")
+
+
+def test_where_the_map_is_wrong_on_one_person_stature_decides(crowd):
+    world, guess, disparity = crowd
+    placed, placement = place(guess, nearest_adult_flattened(guess, disparity))
+    assert all(status is PersonStatus.PLACED for status in placement.statuses)
+    np.testing.assert_allclose(pelvis(placed)[:5], pelvis(world.scene)[:5], rtol=0.08)
+    assert pelvis(placed)[5] == pytest.approx(pelvis(world.scene)[5], rel=0.2)
+    # The residual is that of the map, and shows it.
+    assert np.abs(placement.standardised_residual).argmax() == 5
+    assert np.abs(placement.standardised_residual[5]) > 3
 
 
 def test_implausible_stature_keeps_the_person(crowd):
     _, guess, disparity = crowd
-    values = disparity.values.copy()
-    values[guess.people.masks.to_dense()[5]] /= 3  # the nearest adult seems three times as far away
-    placed, placement = place(guess, RelativeDepth(values, "disparity"))
+    placed, placement = place(
+        guess, nearest_adult_flattened(guess, disparity), DTOConfig(solver="affine", prior="paper")
+    )
     assert placement.statuses[5] is PersonStatus.KEPT_IMPLAUSIBLE_STATURE
     np.testing.assert_array_equal(placed.people.translation_m[5], guess.people.translation_m[5])
     assert placement.score > best().accept_below
@@ -273,7 +333,9 @@ def test_disparity_too_small_to_invert_is_excluded(crowd, preset):
     values = disparity.values.astype(float)
     values[guess.people.masks.to_dense()[3]] = 1e-310
     _, placement = place(guess, RelativeDepth(values, "disparity"), preset())
-    assert placement.statuses[3] is PersonStatus.KEPT_NO_DEPTH
+    # The age of that person is known: best places them by it.
+    status = PersonStatus.PLACED_FROM_STATURE if preset is best else PersonStatus.KEPT_NO_DEPTH
+    assert placement.statuses[3] is status
     assert placement.excluded[3] > 0
 
 
@@ -294,9 +356,9 @@ def test_vertices_of_another_body_are_refused(crowd):
 
 @pytest.mark.usefixtures("unchecked")
 def test_misspelt_presets_and_priors_are_refused():
-    from crowdmesh.dto import DTOConfig
-
-    with pytest.raises(InputError, match="unknown prior 'who'; use one of paper, lms, agnostic"):
+    with pytest.raises(InputError, match="unknown prior 'who'; use one of marginal, paper, lms, agnostic"):
         DTOConfig(prior="who")
+    with pytest.raises(InputError, match="unknown solver 'magic'; use one of fused, affine, released"):
+        DTOConfig(solver="magic")
     with pytest.raises(InputError, match="unknown preset"):
         DTOConfig(preset="mine")

@@ -246,21 +246,26 @@ def test_children_are_not_behind_the_adult_or_the_failure_shows(lite, photos):
     assert not placement.accepted
 
 
-def test_children_of_known_age_end_level_with_the_adult(lite, photos):
+@pytest.mark.parametrize(("solver", "prior", "gap_m", "tallest_m"), [
+    ("affine", "paper", 0.4, 1.55),
+    ("fused", "marginal", 0.7, 1.65),  # leaves more to the first guess where the map fits within 9 % only
+])  # fmt: skip
+def test_children_of_known_age_end_level_with_the_adult(lite, photos, solver, prior, gap_m, tallest_m):
     """What the missing faces cost: with ages, the same depth map draws the children up to the adult."""
-    from crowdmesh.dto import place
+    from crowdmesh.dto import DTOConfig, place
 
     result = lite(photos / "surf_family.jpg")
     people = result.first_guess.people
     adult = int(np.argmin(people.boxes_px[:, 1]))
     ages = np.where(np.arange(5) == adult, 35.0, 11.0)
     guess = replace(result.first_guess, people=replace(people, age_years=ages, male_probability=np.full(5, 0.5)))
-    placed, placement = place(guess, result.depth)
+    placed, placement = place(guess, result.depth, DTOConfig(solver=solver, prior=prior))
     before, after = (scene.people.joints_m[:, 0, 2] for scene in (guess, placed))
     children = np.arange(5) != adult
     assert (before[children] - before[adult]).min() > 0.8
-    assert np.abs(after[children] - after[adult]).max() < 0.4
-    assert (placed.people.stature_m[children] < 1.55).all()
+    assert np.abs(after[children] - after[adult]).max() < gap_m
+    assert (after[children] - after[adult] < 0.6 * (before[children] - before[adult])).all()
+    assert (placed.people.stature_m[children] < tallest_m).all()
     assert placed.people.stature_m[adult] > 1.6
     assert placement.accepted
 

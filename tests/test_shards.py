@@ -17,7 +17,7 @@ from crowdmesh.synth._rows import DEPTH_ERROR, NEAREST_M, depth_codes, depths_m,
 from crowdmesh.synth.config import PRESETS
 from crowdmesh.synth.scene import SKY_DEPTH_M
 from crowdmesh.synth.shards import MANIFEST, open_world, read_shards, write_shards
-from crowdmesh.synth.worlds import World
+from crowdmesh.synth.world import World
 
 TINY = replace(PRESETS["family"], image_sizes=((96, 64),), people=(1, 3))
 WORLD = World(TINY, seed=11)

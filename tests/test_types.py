@@ -162,7 +162,8 @@ class TestPeople:
     def test_every_status_has_a_reason(self):
         assert len({status.reason for status in PersonStatus}) == len(PersonStatus)
         assert {s for s in PersonStatus if s.placed} == {
-            PersonStatus.PLACED, PersonStatus.PLACED_STATURE_LIMITED, PersonStatus.PLACED_AGE_UNKNOWN
+            PersonStatus.PLACED, PersonStatus.PLACED_STATURE_LIMITED, PersonStatus.PLACED_AGE_UNKNOWN,
+            PersonStatus.PLACED_FROM_STATURE,
         }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from crowdmesh.synth.rendering.palette import Material
 from crowdmesh.synth.rendering.textures import TEXTURE_KINDS, library_texture, texture_of
 from crowdmesh.synth.scene import CLUTTER, FAR, GROUND, PROP, SKY, SKY_DEPTH_M, WALL, SyntheticScene
 from crowdmesh.synth.stage import Prop, Stage
-from crowdmesh.synth.worlds import World
+from crowdmesh.synth.world import World
 from crowdmesh.visual.shading import surface_weights
 
 SMALL = replace(PRESETS["family"], image_sizes=((320, 240),), people=(2, 5), distance_m=(1.5, 8.0))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crowdmesh.scene import Scene
 
 Preset = Literal["best", "paper", "official"]
-Prior = Literal["paper", "lms", "agnostic"]
+Prior = Literal["marginal", "paper", "lms", "agnostic"]
 Kind = Literal["disparity", "depth", "metric"]
 WorldName = Literal["mixed", "family", "adults", "crowd", "occluded", "jump", "partial", "demo"]
 TableName = Literal["main", "depth", "focal", "worlds", "trials"]
@@ -44,7 +44,8 @@ def reconstruct(
         experts: set of upstream networks.
         body: body model that is fitted.
         preset: which DTO.
-        prior: stature prior (default: the preset's).
+        prior: stature prior: marginal (uncertain age and sex summed out), paper (age groups), lms (growth charts),
+            agnostic (no sex). Default: the preset's.
         overwrite: repeat images whose outputs are finished.
     """
     if fov is not None and not 1 <= fov <= 175:
@@ -88,7 +89,8 @@ def place(
         depth: depth map of the image: .npy, .npz or 16-bit .png.
         kind: what its values mean: disparity (larger = nearer), depth (larger = farther), metric (metres).
         preset: which DTO.
-        prior: stature prior (default: the preset's).
+        prior: stature prior: marginal (uncertain age and sex summed out), paper (age groups), lms (growth charts),
+            agnostic (no sex). Default: the preset's.
         out: output folder.
     """
     from crowdmesh.adapters import read_people

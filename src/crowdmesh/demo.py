@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ from crowdmesh.body import load_body
 from crowdmesh.dto import DTOConfig, Placement, place
 from crowdmesh.experts.outputs import detailed
 from crowdmesh.scene import Scene
-from crowdmesh.synth import make_scene, relative_depth, single_person_guess
+from crowdmesh.synth import PRESETS, World, mild, observe
 from crowdmesh.visual import comparison_picture, save_glb, save_png
+
+_SEED, _SCENE = 3, 4
 
 ORDER_GAP_M = 0.2
 """Two people whose true depths differ by less than this have no order to get wrong (as in PCDR_0.2)."""
@@ -30,10 +32,15 @@ class Demo:
 
 
 def run_demo(folder: Path, config: DTOConfig | None = None) -> Demo:
-    """Build the crowd, make the classic mistakes, run DTO, write ``picture.png``, ``scene.npz``, ``scene.glb``."""
-    world = make_scene()
-    before = single_person_guess(world.scene)
-    depth = relative_depth(world.depth, np.random.default_rng(0))
+    """Build the crowd, make the classic mistakes, run DTO, write ``picture.png``, ``scene.npz``, ``scene.glb``.
+
+    Six people of one scene of the synthetic world, all of them in view; upstream errors are mild and the camera is
+    known.
+    """
+    world = World(PRESETS["demo"], _SEED).scene(_SCENE)
+    errors = mild()
+    seen = observe(world, replace(errors, hmr=replace(errors.hmr, focal_std=0.0, focal_bias=0.0)), _SEED)
+    before, depth = seen.guess, seen.depth
     after, placement = place(before, depth, config)
     files = (folder / "picture.png", folder / "scene.npz", folder / "scene.glb")
     faces = load_body("anny-hd").faces.numpy()

@@ -25,6 +25,7 @@ class PersonStatus(enum.IntEnum):
     KEPT_IMPLAUSIBLE_STATURE = 7
     KEPT_IMPLAUSIBLE_DEPTH = 8
     PLACED_AGE_UNKNOWN = 9
+    PLACED_FROM_STATURE = 10
 
     @property
     def reason(self) -> str:
@@ -42,6 +43,7 @@ _REASONS = {
     PersonStatus.PLACED: "placed",
     PersonStatus.PLACED_STATURE_LIMITED: "placed; the body model cannot reach the corrected stature",
     PersonStatus.PLACED_AGE_UNKNOWN: "placed; age unknown, taken for an adult",
+    PersonStatus.PLACED_FROM_STATURE: "placed by the stature of that age and sex alone; no depth evidence",
     PersonStatus.KEPT_NOT_VISIBLE: "kept: not visible in the image (hidden, outside it, or mask and body disagree)",
     PersonStatus.KEPT_FEW_PIXELS: "kept: too few visible pixels",
     PersonStatus.KEPT_NO_DEPTH: "kept: no valid depth on the person",

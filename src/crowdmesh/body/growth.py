@@ -22,7 +22,7 @@ MINOR_AGE_YEARS = 15.0
 ADULT_AGE_YEARS = 20.0
 """Where the CDC tables end."""
 
-_QUADRATURE_NODES = 24
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 
 
 @cache
@@ -70,9 +70,8 @@ def stature_moments(
     age_years: Float[np.ndarray, "*n"], male: bool
 ) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
     """Mean and standard deviation of stature (metres) at exactly this age: the LMS law integrated by quadrature."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE_NODES)
-    weights = weights / weights.sum()
-    statures = stature_at(nodes, np.asarray(age_years, float)[..., None], male)
+    weights = _WEIGHTS / _WEIGHTS.sum()
+    statures = stature_at(_NODES, np.asarray(age_years, float)[..., None], male)
     mean = statures @ weights
     return mean, np.sqrt(((statures - mean[..., None]) ** 2) @ weights)
 

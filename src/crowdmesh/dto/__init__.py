@@ -1,10 +1,22 @@
 """DTO: one affine depth transform puts everybody in an image in their place (paper section 3.2)."""
 
-from crowdmesh.dto.config import PRESETS, CueConfig, DTOConfig, ScaleConfig, best, official, paper
+from crowdmesh.dto.config import (
+    PRESETS,
+    CueConfig,
+    DensityConfig,
+    DTOConfig,
+    FusionConfig,
+    ScaleConfig,
+    best,
+    official,
+    paper,
+)
 from crowdmesh.dto.cues import Cues, measure, person_depth
+from crowdmesh.dto.density import StatureDensity, marginal_density
 from crowdmesh.dto.interval import ScaleInterval, scale_interval
 from crowdmesh.dto.place import place
 from crowdmesh.dto.placement import Placement
+from crowdmesh.dto.posterior import FusedDepth, fuse
 from crowdmesh.dto.priors import AgeGroup, StaturePrior, stature_prior
 from crowdmesh.dto.reshape import Reshaped, reshape
 from crowdmesh.dto.solve import AffineDepth, solve
@@ -16,12 +28,18 @@ __all__ = [
     "CueConfig",
     "Cues",
     "DTOConfig",
+    "DensityConfig",
+    "FusedDepth",
+    "FusionConfig",
     "Placement",
     "Reshaped",
     "ScaleConfig",
     "ScaleInterval",
+    "StatureDensity",
     "StaturePrior",
     "best",
+    "fuse",
+    "marginal_density",
     "measure",
     "official",
     "paper",

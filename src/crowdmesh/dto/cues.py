@@ -36,6 +36,8 @@ class Cues:
         samples: (K,) valid samples used.
         excluded: (K,) samples without a usable depth: zero, NaN, infinite or, for disparity and metric, negative.
         status: (K,) INITIAL where there is evidence, else why there is none.
+        visible_share: (K,) share of the body, 0 to 1, that neither others nor the image border nor the own mask hide:
+            of its vertices, how many project onto pixels that show it.
         lowest_relative_depth, lowest_depth_m: (K,) the same means over the lowest rows; ``None`` unless asked for.
     """
 
@@ -47,6 +49,7 @@ class Cues:
     samples: Int[np.ndarray, " K"]
     excluded: Int[np.ndarray, " K"]
     status: Int[np.ndarray, " K"]
+    visible_share: Float[np.ndarray, " K"]
     lowest_relative_depth: Float[np.ndarray, " K"] | None = None
     lowest_depth_m: Float[np.ndarray, " K"] | None = None
 
@@ -98,18 +101,17 @@ def measure(scene: Scene, depth: RelativeDepth, body: BodyModel, config: CueConf
     seen = np.bincount(by_pixel.person, minlength=count)
     samples = by_pixel
     fewest = max(config.min_samples, config.min_image_fraction * height * width)
-    hidden = np.zeros(count, bool)
-    if config.evidence == "vertices" or config.min_visible_vertices > 0:
-        visible = visible_vertices(buffer, vertices, K).numpy()
-        hidden = visible.sum(1) < config.min_visible_vertices * visible.shape[1]
-        if config.evidence == "vertices":
-            fewest = config.min_samples
-            samples = _vertex_samples(visible, people.vertices_m, K, (height, width), depth)
+    visible = visible_vertices(buffer, vertices, K).numpy()
+    hidden = visible.sum(1) < config.min_visible_vertices * visible.shape[1]
+    if config.evidence == "vertices":
+        fewest = config.min_samples
+        samples = _vertex_samples(visible, people.vertices_m, K, (height, width), depth)
     cues = _summarise(samples, depth.kind, count, height, fewest, config)
     status = np.where(hidden & (cues.status == 0), PersonStatus.KEPT_FEW_PIXELS, cues.status)
     status = np.where(seen == 0, PersonStatus.KEPT_NOT_VISIBLE, status)
     depth_m = person_depth(scene, body) if config.person_depth == "pelvis" else cues.depth_m
-    return Cues(**{**vars(cues), "status": status, "depth_m": depth_m})
+    shown = visible_vertices(buffer, vertices, K, tolerance_m=np.inf).numpy().mean(1, dtype=float)
+    return Cues(**{**vars(cues), "status": status, "depth_m": depth_m, "visible_share": shown})
 
 
 def person_depth(scene: Scene, body: BodyModel) -> Float[np.ndarray, " K"]:
@@ -194,7 +196,8 @@ def _summarise(samples: _Samples, kind: DepthKind, count: int, height: int, fewe
     if config.lowest_rows is not None:
         low = samples.where(_in_lowest_rows(samples, count, config.lowest_rows))
         lowest = (_group_mean(low.person, low.relative, count), _group_mean(low.person, low.metres, count))
-    return Cues(relative, metres, np.sqrt(variance), slope, correlation, used, taken - valid, status, *lowest)
+    shown = np.zeros(count)  # filled in by measure
+    return Cues(relative, metres, np.sqrt(variance), slope, correlation, used, taken - valid, status, shown, *lowest)
 
 
 def _fit_slope(

@@ -37,10 +37,12 @@ def scale_interval(cues: Cues, config: ScaleConfig, expected_ratio: Float[np.nda
     Args:
         expected_ratio: expected over initial stature; scales the slopes when ``config.expected_size`` asks for it.
     """
+    if not config.bounded:
+        return UNBOUNDED
     who = cues.evident
     slopes = cues.slope * expected_ratio if config.expected_size else cues.slope
     slope = mean_slope(slopes[who], cues.correlation[who], config.min_correlation)
-    planar = is_planar(cues.relative_depth[who], cues.spread[who], config)
+    planar = config.planar_rule and is_planar(cues.relative_depth[who], cues.spread[who], config)
     if slope is None:
         return replace(UNBOUNDED, planar=planar)
     low = config.low * slope

@@ -11,9 +11,12 @@ from crowdmesh.body import BodyModel, body_of, pose_people
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto.config import DTOConfig
 from crowdmesh.dto.cues import Cues, measure, person_depth
+from crowdmesh.dto.density import StatureDensity, marginal_density, normal_density
+from crowdmesh.dto.fused import solve_fused
+from crowdmesh.dto.ground import find_feet
 from crowdmesh.dto.interval import UNBOUNDED, scale_interval
 from crowdmesh.dto.placement import Placement
-from crowdmesh.dto.priors import StaturePrior, stature_prior
+from crowdmesh.dto.priors import StaturePrior, age_group, stature_prior
 from crowdmesh.dto.released import require_disparity, reshape_official, solve_official
 from crowdmesh.dto.reshape import Reshaped, reshape
 from crowdmesh.dto.solution import Solution, unsolved
@@ -55,22 +58,32 @@ def place(
         raise InputError(
             f"people have {people.vertices_m.shape[1]} vertices each, but body {body.name!r} has {body.num_vertices}"
         )
-    prior = stature_prior(
-        config.prior,
-        people.stature_m,
-        people.age_years,
-        people.male_probability,
-        people.age_std_years,
-        config.unknown_age_std_m,
-    )
+    prior, density = _expected_statures(people, config)
     cues = measure(scene, depth, body, config.cues)
-    if config.preset == "official":
+    if config.solver == "released":
         require_disparity(depth)
         pelvis_m = person_depth(scene, body)
         solution = solve_official(cues, prior, people.stature_m, pelvis_m, scene.camera, config)
         return _finish(scene, body, cues, prior, solution, reshape_official, config)
-    solution = _solve_jointly(cues, prior, people.stature_m, config)
+    if config.solver == "fused":
+        assert people.vertices_m is not None
+        feet = find_feet(people.vertices_m, scene.camera)
+        solution = solve_fused(cues, depth.kind, people.stature_m, density, feet, config)
+    else:
+        solution = _solve_jointly(cues, prior, people.stature_m, config)
     return _finish(scene, body, cues, prior, solution, reshape, config)
+
+
+def _expected_statures(people: People, config: DTOConfig) -> tuple[StaturePrior, StatureDensity]:
+    """The prior as Gaussians and as densities."""
+    evidence = (people.age_years, people.male_probability, people.age_std_years)
+    if config.prior == "marginal":
+        density = marginal_density(people.stature_m, *evidence, config.density)
+        unknown = np.full(len(people), np.nan)
+        group = age_group(*(unknown if values is None else values for values in evidence[:2]))
+        return StaturePrior(*density.moments_m(), group), density
+    prior = stature_prior(config.prior, people.stature_m, *evidence, config.unknown_age_std_m)
+    return prior, normal_density(prior.mean_m, prior.std_m, _known(people))
 
 
 def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config: DTOConfig) -> Solution:
@@ -135,7 +148,7 @@ def _finish(
     moved = np.array([PersonStatus(int(s)).placed for s in solution.status], bool)
     ratio = np.where(moved, solution.depth_ratio, 1.0)
     reshaped = move(people, scene.camera, body, ratio, moved)
-    known = _known_ages(people)
+    known = _known(people)
     status = np.where(moved & ~known, PersonStatus.PLACED_AGE_UNKNOWN, solution.status)
     status = np.where(moved & reshaped.limited, PersonStatus.PLACED_STATURE_LIMITED, status).astype(np.int64)
     guesswork = known.sum() < config.min_known_ages * len(people)
@@ -144,7 +157,7 @@ def _finish(
     # What the prior leaves open of a person who was not placed; depth goes with stature.
     prior_spread = prior.std_m / prior.mean_m
     stature_std = np.where(moved, solution.stature_std_m, prior_spread * people.stature_m)
-    depth_std = stature_std * np.abs(initial_m) / people.stature_m
+    depth_std = np.abs(initial_m) * np.hypot(stature_std / people.stature_m, config.focal_std * ratio)
     placement = Placement(
         preset=config.preset,
         scale=solution.scale,
@@ -176,6 +189,6 @@ def _finish(
     return placed, placement
 
 
-def _known_ages(people: People) -> np.ndarray:
+def _known(people: People) -> np.ndarray:
     """(K,) bool; where nobody asked for ages, everybody is an adult by agreement."""
     return np.ones(len(people), bool) if people.age_years is None else ~np.isnan(people.age_years)

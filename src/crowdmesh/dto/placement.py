@@ -21,17 +21,21 @@ class Placement:
         preset: which DTO produced it.
         scale, shift: metric depth = scale * relative depth + shift (metres; relative depth is 1 / disparity for
             disparity maps); ``None`` when there was nothing to solve. For ``official``: of the larger of its near and
-            far groups.
-        interval: plausible scales and the slope behind them.
-        active: which bound holds the scale: -1 lower, 0 none, 1 upper, 2 degenerate.
+            far groups. For ``best`` and disparity maps: 1 / metric depth = scale / relative depth + shift, so that
+            inverse depth is affine in disparity; a posterior mean, which nobody follows to the letter.
+        interval: plausible scales and the slope behind them; open for ``best``, which needs none.
+        active: which bound holds the scale: -1 lower, 0 none, 1 upper, 2 degenerate. For ``best`` 0, or 2 when there
+            was nothing to solve.
         relative_depth, initial_depth_m: (K,) the cue d and the depth z that belongs to it. Without evidence: 0 and the
             depth of the pelvis.
         depth_ratio: (K,) placed over initial depth; 1 for people who kept their place.
         stature_m: (K,) corrected stature; for people who kept their place, their own.
         prior_mean_m, prior_std_m: (K,) the stature prior. prior_group: (K,) its ``AgeGroup``.
-        standardised_residual: (K,) (stature the solution asks for - prior mean) / prior standard deviation.
+        standardised_residual: (K,) (stature the solution asks for - prior mean) / prior standard deviation. For
+            ``best``: the stature that the depth map alone asks for; of people without depth evidence the first guess.
         depth_std_m, stature_std_m: (K,) posterior standard deviations given the cues. For people who kept their
-            place: the prior's relative spread times their depth and stature.
+            place: the prior's relative spread times their depth and stature. ``depth_std_m`` includes the error of the
+            focal length (``DTOConfig.focal_std``), which moves everybody alike.
         reprojection_px: (K,) how far the image joints moved (root mean square), pixels.
         samples, excluded: (K,) depth samples used, and those without a usable value.
         status: (K,) :class:`PersonStatus`.

@@ -74,7 +74,9 @@ def stature_prior(
     age_std_years: Float[np.ndarray, " K"] | None = None,
     unknown_age_std_m: float = 0.1,
 ) -> StaturePrior:
-    """The prior by name; see :func:`paper_prior`, :func:`agnostic_prior` and :func:`lms_prior`.
+    """The Gaussian prior by name; see :func:`paper_prior`, :func:`agnostic_prior` and :func:`lms_prior`.
+
+    (``marginal`` is no Gaussian: :func:`crowdmesh.dto.density.marginal_density`.)
 
     Without ages (``None``) everybody is an adult. A person whose age was asked for but is unknown (NaN) also counts as
     an adult, the likeliest single guess, but with the wider spread ``unknown_age_std_m``.

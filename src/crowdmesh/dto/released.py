@@ -157,7 +157,8 @@ def solve_official(
     """
     status = cues.status.copy()
     share = 2 * camera.fy / np.maximum(pelvis_m, 1e-6) / min(camera.width, camera.height)
-    far = (cues.relative_depth > FAR_RELATIVE_DEPTH) | (share < FAR_SHARE)
+    distant = (cues.relative_depth > FAR_RELATIVE_DEPTH) | (share < FAR_SHARE)
+    far = distant if config.scale.split_far else np.zeros(len(status), bool)
     groups = []
     for name, member in (("near", cues.evident & ~far), ("far", cues.evident & far)):
         if member.sum() == 1:

@@ -20,7 +20,7 @@ from crowdmesh.synth.shards import WorldFolder, open_world, read_shard, read_sha
 from crowdmesh.synth.simulated_experts import Observation, observe
 from crowdmesh.synth.stage import Prop, Stage
 from crowdmesh.synth.staging import draw_stage
-from crowdmesh.synth.worlds import World
+from crowdmesh.synth.world import World
 
 __all__ = [
     "PRESETS",

@@ -26,7 +26,7 @@ from crowdmesh.errors import FormatError, InputError
 from crowdmesh.synth._rows import DEPTH_ERROR, SCHEMA, SPLIT_COLUMNS, row_of, scene_of
 from crowdmesh.synth.config import WorldConfig
 from crowdmesh.synth.scene import SyntheticScene
-from crowdmesh.synth.worlds import World
+from crowdmesh.synth.world import World
 
 FORMAT = "crowdmesh-world"
 FORMAT_VERSION = 1

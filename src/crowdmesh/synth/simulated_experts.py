@@ -65,7 +65,7 @@ def observe(world: SyntheticScene, errors: ExpertErrors, seed: int) -> Observati
     ):  # fmt: skip
         raise InputError(
             "a scene to observe needs poses, joints, masks, boxes, keypoints, ages and sexes; take it from "
-            "crowdmesh.synth.worlds.World"
+            "crowdmesh.synth.world.World"
         )
     for_camera, for_hmr, for_depth, for_masks, for_faces, for_points = (
         np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)

@@ -13,7 +13,7 @@ from crowdmesh.benchmarks.synthetic.records import SceneRecord, apply, record
 from crowdmesh.synth.config import PRESETS
 from crowdmesh.synth.expert_errors import ExpertErrors
 from crowdmesh.synth.simulated_experts import observe
-from crowdmesh.synth.worlds import World
+from crowdmesh.synth.world import World
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Human poses by family: standing, walking, reaching, sitting, kneeling, lying, jumping, and what children do besides.
 
 Every family draws clinical joint angles (:mod:`crowdmesh.synth.staging.anatomy`) about a few typical ways to hold
-legs and arms; whatever falls outside a joint's limits is cut there. Feet that carry are level and equally high. The means and
-spreads are the project's own choice of everyday postures; they follow no motion data set.
+legs and arms; whatever falls outside a joint's limits is cut there. Feet that carry are level and equally high. The
+means and spreads are the project's own choice of everyday postures; they follow no motion data set.
 """
 
 from __future__ import annotations
