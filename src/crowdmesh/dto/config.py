@@ -96,9 +96,9 @@ class FusionConfig:
     """Fit errors grow by 1 + gain * hidden share of the body."""
     fit_outlier_share: float = 0.05
     """Share of people whose first body is plainly wrong (squeezed into a visible half, taken for two) ..."""
-    map_errors: tuple[float, ...] = (0.03, 0.06, 0.12, 0.24)
+    map_errors: tuple[float, ...] = (0.01, 0.03, 0.08, 0.20)
     """Candidate errors of the depth map on a person ..."""
-    map_error_weights: tuple[float, ...] = (0.2, 0.3, 0.3, 0.2)
+    map_error_weights: tuple[float, ...] = (0.3, 0.25, 0.25, 0.2)
     """... and their prior weights."""
     outlier_share: float = 0.12
     """Share of people on whom the map is plainly wrong (flattened, covered by somebody in front) ..."""

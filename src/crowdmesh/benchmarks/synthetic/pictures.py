@@ -35,7 +35,8 @@ class WorstScene:
 
 
 def save_worst(records: Sequence[SceneRecord], folder: Path) -> list[WorstScene]:
-    """For each placing method the scene of the main world with the largest mean depth error, at nominal strength.
+    """For each placing method the scene of the main world with the largest mean depth error, at nominal strength and
+    had the focal length been known (its error would decide alone, and alike for every method).
 
     Scenes of 3 to 10 people: fewer say little, of more a picture shows little.
     """
@@ -52,7 +53,8 @@ def save_worst(records: Sequence[SceneRecord], folder: Path) -> list[WorstScene]
 
 
 def _error(record: SceneRecord) -> float:
-    return float(relative_depth_error(record.pelvis_m[:, 2], record.true_pelvis_m[:, 2]).mean())
+    depth = record.pelvis_m[:, 2] / record.focal_ratio
+    return float(relative_depth_error(depth, record.true_pelvis_m[:, 2]).mean())
 
 
 def _picture(method: Method, record: SceneRecord) -> np.ndarray:

@@ -26,10 +26,10 @@ class Effort:
     lengths, and of each other world; scenes of the trials."""
 
     seeds: int = 5
-    scenes: int = 100
-    sweep_scenes: int = 30
-    world_scenes: int = 15
-    trial_scenes: int = 80
+    scenes: int = 60
+    sweep_scenes: int = 20
+    world_scenes: int = 10
+    trial_scenes: int = 60
 
     def __post_init__(self) -> None:
         if min(vars(self).values()) < 1:

@@ -21,6 +21,7 @@ from crowdmesh.synth import STRENGTHS
 _COLOURS = {"first guess": "#9a9a9a", "paper": "#e0a030", "official": "#b3477d", "best": "#1f5fa8"}
 _LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _DPI = 110
+_DODGE = 0.06
 
 
 def save_figure(records: Sequence[SceneRecord], path: Path) -> None:
@@ -101,7 +102,9 @@ def _calibration(axis, records) -> None:
 
 
 def _line(axis, spreads, name: str) -> None:
-    x = [i for i, spread in enumerate(spreads) if spread is not None]
+    # Side by side, so that error bars do not hide each other.
+    shift = _DODGE * ([method.name for method in RIVALS].index(name) - (len(RIVALS) - 1) / 2)
+    x = [i + shift for i, spread in enumerate(spreads) if spread is not None]
     known = [spread for spread in spreads if spread is not None]
     axis.errorbar(
         x, [s.mean for s in known], yerr=[s.std or 0.0 for s in known], color=_COLOURS[name], label=name, capsize=2,

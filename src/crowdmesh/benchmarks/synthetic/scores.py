@@ -96,10 +96,8 @@ def coverage_percent(
 
 
 def order_percent(records: Sequence[SceneRecord], gap: int) -> float | None:
-    """Pairs in the right order, in per cent, among those with a true gap in bin ``gap`` of :data:`GAP_EDGES_M`."""
-    parts = [
-        order_accuracy(r.pelvis_m[:, 2], r.true_pelvis_m[:, 2], GAP_EDGES_M, r.undetected_m[:, 2]) for r in records
-    ]
+    """Pairs of detected people in the right order, in per cent, by their true gap (a bin of :data:`GAP_EDGES_M`)."""
+    parts = [order_accuracy(r.pelvis_m[:, 2], r.true_pelvis_m[:, 2], GAP_EDGES_M) for r in records]
     return _percent(Ratio.merged(ratios[gap] for ratios in parts).value)
 
 

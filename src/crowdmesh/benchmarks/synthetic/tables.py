@@ -116,7 +116,10 @@ def order_table(records: Records) -> TextTable:
         for b, (low, high) in enumerate(pairwise(GAP_EDGES_M))
     ]
     rows = _rows(records, [(m.name, "nominal", "mixed", m.name) for m in RIVALS], gaps)
-    says = "Pairs of people in the right order, in per cent, by how far apart they truly are; a missed person is wrong."
+    says = (
+        "Pairs of detected people in the right order, in per cent, by how far apart they truly are. (Whom nobody "
+        "detected, no method can order; PCDR counts them.)"
+    )
     return TextTable("Order against gap", says, ("method", *_names(gaps)), rows)
 
 
