@@ -10,12 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdmesh.dto.config import FusionConfig
+from crowdmesh.dto.config import DensityConfig, FusionConfig
 from crowdmesh.dto.density import LOG_STATURE, StatureDensity, marginal_density, normal_density
 from crowdmesh.dto.posterior import FusedDepth, from_stature, fuse
 from crowdmesh.errors import InputError
 
-CONFIG = FusionConfig()
+# The mathematics is tested on numbers of its own, not on those that are shipped.
+CONFIG = FusionConfig(
+    fit_errors=(0.02, 0.04, 0.08), fit_error_weights=(0.3, 0.4, 0.3), fit_outlier_share=0.05,
+    map_errors=(0.03, 0.06, 0.12, 0.24), map_error_weights=(0.2, 0.3, 0.3, 0.2), outlier_share=0.12, outlier_std=0.35,
+    slope_range=(0.1, 2.5), slope_nodes=24, slope_log_mean=-0.15, slope_log_std=0.4,
+    metric_scale_std=0.25, metric_slope_std=0.15,
+)  # fmt: skip
+AGES = DensityConfig(0.5, 0.1, gross_age_share=0.03, anybody_flat_share=0.0)
 
 
 def transform(x: np.ndarray, inverse: bool, slope: float, level: float) -> np.ndarray:
@@ -43,7 +50,7 @@ def crowd(count: int, seed: int, inverse: bool = True) -> dict:
     problem, _ = exact(count, inverse, seed=seed)
     random = np.random.default_rng(seed)
     ages = np.where(random.random(count) < 0.2, np.nan, random.uniform(1, 70, count))
-    density = marginal_density(problem["first_stature_m"], ages, None, None)
+    density = marginal_density(problem["first_stature_m"], ages, None, None, AGES)
     x = problem["x"] * np.exp(0.08 * random.standard_normal(count))
     return problem | {"density": density, "x": x, "fit_gain": random.uniform(1, 3, count)}
 
@@ -86,7 +93,7 @@ def test_the_map_tells_children_from_adults_when_ages_do_not():
     ages = np.r_[np.full(7, 35.0), np.nan]
     x = random.uniform(1, 4, 8)
     truth = transform(x, True, 0.8, 1.6)
-    density = marginal_density(np.full(8, 1.71), ages, None, None)
+    density = marginal_density(np.full(8, 1.71), ages, None, None, AGES)
     answer = fuse(x, True, np.exp(truth) * 1.71 / stature, np.full(8, 1.71), density, np.ones(8), CONFIG)
     found = 1.71 * np.exp(answer.log_ratio)
     prior = from_stature(np.full(8, 1.71), density, np.ones(8), CONFIG)
@@ -256,7 +263,7 @@ def test_any_positive_numbers_give_numbers(exponents, seed, inverse, metric):
 def test_metric_maps_keep_their_scale():
     """People of unknown age: what they are tall is what the metres of the map say, within their trust."""
     problem, truth = exact(6, False, slope=1.0)
-    anybody = marginal_density(problem["first_stature_m"], np.full(6, np.nan), None, None)
+    anybody = marginal_density(problem["first_stature_m"], np.full(6, np.nan), None, None, AGES)
     problem |= {"density": anybody, "x": np.exp(truth), "metric": True}
     answer = fuse(**problem)
     assert answer.bend == pytest.approx(0, abs=0.1)
@@ -281,38 +288,41 @@ def test_hidden_people_lean_on_the_map():
     assert abs(hidden.log_ratio[3] - hidden.map_log_ratio[3]) < abs(shown.log_ratio[3] - shown.map_log_ratio[3])
 
 
-def drawn(count: int, random: np.random.Generator, inverse: bool) -> tuple[dict, np.ndarray]:
+def drawn(
+    count: int, random: np.random.Generator, inverse: bool, config: FusionConfig = CONFIG
+) -> tuple[dict, np.ndarray]:
     """A scene drawn from the very assumptions of the posterior; and everybody's true log(depth / first depth)."""
-    density = marginal_density(np.full(count, 1.7), random.uniform(1, 70, count), np.full(count, 0.5), None)
-    fit = random.choice(CONFIG.fit_errors, p=CONFIG.fit_error_weights)
-    error = random.choice(CONFIG.map_errors, p=CONFIG.map_error_weights)
+    density = marginal_density(np.full(count, 1.7), random.uniform(1, 70, count), np.full(count, 0.5), None, AGES)
+    fit = random.choice(config.fit_errors, p=config.fit_error_weights)
+    error = random.choice(config.map_errors, p=config.map_error_weights)
     x = np.exp(0.5 * random.standard_normal(count))
-    slope = np.exp(_truncated_normal(random, 1)[0])
-    outlier = random.random(count) < CONFIG.outlier_share
-    map_error = random.standard_normal(count) * np.where(outlier, max(CONFIG.outlier_std, error), error)
+    slope = np.exp(_truncated_normal(random, 1, config)[0])
+    outlier = random.random(count) < config.outlier_share
+    map_error = random.standard_normal(count) * np.where(outlier, max(config.outlier_std, error), error)
     log_z = transform(x, inverse, slope, np.log(random.uniform(3, 15))) + map_error
     body = np.array([random.choice(LOG_STATURE, p=row) for row in density.table])
-    misfit = np.where(random.random(count) < CONFIG.fit_outlier_share, max(CONFIG.outlier_std, fit), fit)
+    misfit = np.where(random.random(count) < config.fit_outlier_share, max(config.outlier_std, fit), fit)
     body += random.uniform(-0.005, 0.005, count) + misfit * random.standard_normal(count)
     first = np.full(count, 1.7)
     problem = {
         "x": x, "inverse": inverse, "first_depth_m": np.exp(log_z - body) * first, "first_stature_m": first,
-        "density": density, "fit_gain": np.ones(count), "config": CONFIG,
+        "density": density, "fit_gain": np.ones(count), "config": config,
     }  # fmt: skip
     return problem, body - np.log(first)
 
 
-def _truncated_normal(random: np.random.Generator, count: int) -> np.ndarray:
+def _truncated_normal(random: np.random.Generator, count: int, config: FusionConfig = CONFIG) -> np.ndarray:
     """Log slopes from their prior."""
-    logs = random.normal(CONFIG.slope_log_mean, CONFIG.slope_log_std, 2 * count + 100)
-    return logs[(logs > np.log(CONFIG.slope_range[0])) & (logs < np.log(CONFIG.slope_range[1]))][:count]
+    logs = random.normal(config.slope_log_mean, config.slope_log_std, 2 * count + 100)
+    return logs[(logs > np.log(config.slope_range[0])) & (logs < np.log(config.slope_range[1]))][:count]
 
 
-def test_intervals_hold_what_they_promise():
+@pytest.mark.parametrize("config", [CONFIG, FusionConfig()], ids=["own", "shipped"])
+def test_intervals_hold_what_they_promise(config):
     random = np.random.default_rng(0)
     scores = []
     for number in range(240):
-        problem, truth = drawn(2 + number % 6, random, inverse=number % 2 == 0)
+        problem, truth = drawn(2 + number % 6, random, number % 2 == 0, config)
         answer = fuse(**problem)
         scores.append((truth - answer.log_ratio) / answer.log_std)
     z = np.concatenate(scores)

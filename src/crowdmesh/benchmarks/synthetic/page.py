@@ -93,8 +93,8 @@ def _methods() -> str:
 
 def _worst(scene: WorstScene, page: Path) -> str:
     return (
-        f"`{scene.method}`: scene {scene.index} of seed {scene.seed}, mean relative depth error {scene.error:.0%} had the "
-        f"focal length been known (hollow: truth).\n\n"
+        f"`{scene.method}`: scene {scene.index} of seed {scene.seed}, mean relative depth error {scene.error:.0%} had "
+        f"the focal length been known (hollow: truth).\n\n"
         f"![First guess and {scene.method} in its worst scene.]({_link(scene.picture, page)})\n"
     )
 
