@@ -72,7 +72,6 @@ def test_coverage_counts_the_truths_inside_the_interval():
     known = scene_record((4.4,), (4.0,), focal_ratio=1.1)
     assert scores.coverage_percent([known], 0.5, focal_std=0.08) == 100.0
     assert scores.coverage_percent([known], 0.5) == 0.0
-    assert scores.coverage_percent([known], 1.645, focal_std=0.2) == 0.0 or known.log_std[0] >= 0.2
 
 
 def test_figures_do_not_depend_on_the_order_of_scenes():
@@ -90,7 +89,7 @@ def test_margins_are_taken_seed_by_seed():
     ours = [scene_record((4.0, 6.0), (4.0, 6.0), seed=s) for s in (0, 1)]
     theirs = [scene_record((4.0, 6.0 * f), (4.0, 6.0), seed=s, method="paper") for s, f in ((0, 1.1), (1, 1.3))]
     gap = scores.margin([*ours, *theirs], scores.depth_error_percent, "best", "paper")
-    assert gap == scores.Spread(pytest.approx(-10.0), pytest.approx(math.sqrt(50.0)), 2)
+    assert (gap.mean, gap.std, gap.seeds) == (pytest.approx(-10.0), pytest.approx(math.sqrt(50.0)), 2)
     table = margin_table([*ours, *theirs])
     assert table.rows[2][:2] == ("nominal", "paper")
     assert "None" not in str(gap)
