@@ -162,7 +162,36 @@ def photographs() -> Iterator[tuple[str, str]]:
     )
 
 
-PARTS = {"solver": solver, "placing": placing, "bodies": bodies, "photographs": photographs}
+def worlds() -> Iterator[tuple[str, str]]:
+    """The synthetic world: geometry, picture, simulated experts, shards."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from crowdmesh.synth import PRESETS, World, nominal, observe, write_shards
+
+    for count in (5, 60):
+        config = replace(PRESETS["mixed"], people=(count, count), image_sizes=((640, 480),))
+        world = World(config, 0)
+        scenes = [world.scene(i) for i in range(6)]
+        for what, call in (
+            ("geometry", world.stage),
+            ("whole", world.scene),
+            ("seen by the experts", lambda i, some=scenes: observe(some[i], nominal(), 0)),
+        ):
+            times = timed(lambda c=call: [c(i) for i in range(6)], 3)
+            yield (
+                f"synthetic scene 640x480, {count} people, {what}",
+                f"{times[0] / 6 * 1e3:.0f} ms, {6 / times[0]:.1f}/s",
+            )
+    with TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        write_shards(World(PRESETS["mixed"], 0), 24, folder, 24)
+        seconds = time.perf_counter() - start
+        size = sum(file.stat().st_size for file in Path(folder).glob("*.parquet")) / 24
+    yield "synthetic scenes of `mixed` made and written", f"{24 / seconds:.1f}/s, {size / 1e3:.0f} kB each"
+
+
+PARTS = {"solver": solver, "placing": placing, "bodies": bodies, "worlds": worlds, "photographs": photographs}
 
 
 def main() -> None:
