@@ -14,6 +14,7 @@ from crowdmesh.dto.density import LOG_STATURE, marginal_density
 from crowdmesh.dto.fused import solve_fused
 from crowdmesh.dto.ground import Feet
 from crowdmesh.dto.solution import Solution
+from crowdmesh.errors import InputError
 from crowdmesh.people import PersonStatus
 
 TRUTH = np.array([3.0, 3.8, 4.5, 5.2, 6.5, 8.0])
@@ -152,3 +153,19 @@ def test_the_ground_can_be_left_out():
     assert np.abs(one.depth_ratio - two.depth_ratio).max() > 1e-3
     assert np.abs(depth(one) - TRUTH).mean() < np.abs(depth(two) - TRUTH).mean()
     assert one.stature_std_m.mean() < two.stature_std_m.mean()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"outlier_share": 1.0}, "outlier shares"),
+        ({"ground_outlier_share": 0.0}, "outlier shares"),
+        ({"outlier_std": 0.0}, "spreads"),
+        ({"slope_range": (1.0, 0.5)}, "slope_range"),
+        ({"ground_people": 2}, "ground_people"),
+        ({"map_errors": (0.1,)}, "map_error"),
+    ],
+)
+def test_an_error_model_that_cannot_be_is_refused(wrong, said):
+    with pytest.raises(InputError, match=said):
+        FusionConfig(**wrong)

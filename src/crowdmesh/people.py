@@ -42,7 +42,7 @@ _REASONS = {
     PersonStatus.INITIAL: "first guess, not placed",
     PersonStatus.PLACED: "placed",
     PersonStatus.PLACED_STATURE_LIMITED: "placed; the body model cannot reach the corrected stature",
-    PersonStatus.PLACED_AGE_UNKNOWN: "placed; age unknown, taken for an adult",
+    PersonStatus.PLACED_AGE_UNKNOWN: "placed; age unknown",
     PersonStatus.PLACED_FROM_STATURE: "placed by the stature of that age and sex alone; no depth evidence",
     PersonStatus.KEPT_NOT_VISIBLE: "kept: not visible in the image (hidden, outside it, or mask and body disagree)",
     PersonStatus.KEPT_FEW_PIXELS: "kept: too few visible pixels",

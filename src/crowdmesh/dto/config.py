@@ -135,6 +135,19 @@ class FusionConfig:
                     f"{name}s and {name}_weights must be as many positive numbers, got {values}, {weights}"
                 )
 
+        shares = (self.fit_outlier_share, self.outlier_share, self.ground_outlier_share)
+        spreads = (self.outlier_std, self.slope_log_std, self.metric_scale_std, self.metric_slope_std)
+        low, high = self.slope_range
+        if not all(0.0 <= share < 1.0 for share in shares) or self.ground_outlier_share == 0.0:
+            raise InputError(f"outlier shares must lie from 0 to below 1, that of the ground above 0, got {shares}")
+        if not all(std > 0 for std in (*spreads, self.ground_error, self.ground_outlier_std)):
+            raise InputError("the spreads of FusionConfig (outlier, slope, metric, ground) must be positive")
+        if not 0 < low < high or self.slope_nodes < 2 or self.hidden_gain < 0 or self.ground_people < 3:
+            raise InputError(
+                "FusionConfig needs 0 < slope_range[0] < slope_range[1], slope_nodes of at least 2, hidden_gain of at "
+                "least 0 and ground_people of at least 3"
+            )
+
     @property
     def error_pairs(self) -> list[tuple[float, float]]:
         """Every candidate of (fit error, map error)."""

@@ -32,7 +32,7 @@ MIN_DEPTH_M = 0.1
 def place(
     scene: Scene, depth: RelativeDepth, config: DTOConfig | None = None, body: BodyModel | None = None
 ) -> tuple[Scene, Placement]:
-    """Put people in their place: one affine depth transform for the whole image (paper section 3.2).
+    """Put people in their place: one depth transform for the image (paper section 3.2), weighed against stature.
 
     Args:
         scene: a first guess per person, from any source. People need ``vertices_m`` or pose and shape.
