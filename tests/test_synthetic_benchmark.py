@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -184,3 +185,9 @@ def test_the_whole_benchmark_writes_its_page(tmp_path):
         assert (tmp_path / "images" / name).is_file()
         assert f"images/{name}" in page
     assert bench_rows("trials", Effort(1, 1, 1, 1, 1), 1, "fused", "mild").tables[0].rows
+
+
+def test_a_missing_matplotlib_is_said_before_the_long_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["bench", "--out", str(tmp_path)]) == 1
+    assert "crowdmesh[plots]" in capsys.readouterr().err

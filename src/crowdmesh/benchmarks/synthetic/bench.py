@@ -11,7 +11,7 @@ from crowdmesh.benchmarks.synthetic.methods import METHODS
 from crowdmesh.benchmarks.synthetic.page import Run, write_page
 from crowdmesh.benchmarks.synthetic.pictures import save_worst
 from crowdmesh.benchmarks.synthetic.plan import TABLES, Effort, jobs_of
-from crowdmesh.benchmarks.synthetic.plots import save_figure
+from crowdmesh.benchmarks.synthetic.plots import require_plots, save_figure
 from crowdmesh.benchmarks.synthetic.run import run
 from crowdmesh.benchmarks.synthetic.tables import BUILDERS, TextTable, main_table
 from crowdmesh.synth import STRENGTHS
@@ -32,6 +32,7 @@ def run_bench(
     docs: Path, effort: Effort, workers: int, command: str, progress: Progress = lambda done, total: None
 ) -> Bench:
     """Run everything and write ``results.md`` and its pictures into ``docs``."""
+    require_plots()
     start = time.perf_counter()
     records = _run(jobs_of(TABLES, effort), workers, progress)
     tables = {name: [build(records) for build in BUILDERS[name]] for name in TABLES}

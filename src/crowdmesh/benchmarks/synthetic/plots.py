@@ -24,19 +24,25 @@ _DPI = 110
 _DODGE = 0.06
 
 
-def save_figure(records: Sequence[SceneRecord], path: Path) -> None:
-    """Draw the four panels and write a PNG.
+def require_plots() -> None:
+    """Refuse before a long run rather than after it.
 
     Raises:
         AssetError: matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise AssetError(
             "the figures of the benchmark need matplotlib, which is not installed; run: pip install 'crowdmesh[plots]'"
         ) from error
+
+
+def save_figure(records: Sequence[SceneRecord], path: Path) -> None:
+    """Draw the four panels and write a PNG; needs matplotlib (see :func:`require_plots`)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11.0, 8.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 2)
