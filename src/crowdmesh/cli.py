@@ -173,7 +173,7 @@ def evaluate(
         raise InputError("--preset belongs to --method; results in files are scored as they are")
     if out is not None:
         if out.suffix != ".json" or out in (data, predictions):
-            raise InputError(f"--out must be a new .json file, got {out}")
+            raise InputError(f"--out must be a .json file of its own, got {out}")
         _check_writable(out.parent)
     from crowdmesh.benchmarks import ExpertLine, run
     from crowdmesh.experts import Reconstructor, load_experts
@@ -231,7 +231,7 @@ def synth(
 
 def bench(
     quick: Flag = False,
-    out: Path = Path("docs"),
+    out: Path | None = None,
     table_name: Annotated[TableName | None, tyro.conf.arg(name="table")] = None,
     method: str | None = None,
     strength: str | None = None,
@@ -243,7 +243,7 @@ def bench(
 
     Args:
         quick: far fewer scenes: minutes, and only a rough idea.
-        out: folder to write results.md and images/ into.
+        out: folder to write results.md and images/ into (default: docs; bench_out for anything but the whole).
         table_name: run this table alone and print it; nothing is written.
         method: of that table only this method.
         strength: of that table only this setting, e.g. nominal.
@@ -253,6 +253,8 @@ def bench(
     """
     if table_name is None and (method or strength):
         raise InputError("--method and --strength choose rows of one table; name it with --table")
+    if table_name is not None and out is not None:
+        raise InputError("--table prints its rows and writes nothing; leave out --out")
     from crowdmesh.benchmarks.synthetic import QUICK, Effort, bench_rows, run_bench
 
     effort = (QUICK if quick else Effort()).changed(seeds, scenes)
@@ -263,8 +265,13 @@ def bench(
             bar.update(task, completed=done, total=total)
 
         if table_name is None:
-            _check_writable(out)
-            result = run_bench(out, effort, workers, f"crowdmesh bench{' --quick' if quick else ''}", report)
+            folder = out or Path("docs" if effort == Effort() else "bench_out")
+            _check_writable(folder)
+            options = [("--quick", quick or None), ("--seeds", seeds), ("--scenes", scenes)]
+            command = " ".join(
+                ["crowdmesh bench", *(n if v is True else f"{n} {v}" for n, v in options if v is not None)]
+            )
+            result = run_bench(folder, effort, workers, command, report)
         else:
             result = bench_rows(table_name, effort, workers, method, strength, report)
     for text in result.tables:
@@ -307,7 +314,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"crowdmesh: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("crowdmesh: interrupted; finished outputs are kept, run the same command again to go on", file=sys.stderr)
+        print(
+            "crowdmesh: interrupted; files written so far are complete, reconstruct and synth go on from them",
+            file=sys.stderr,
+        )
         return 130
 
 

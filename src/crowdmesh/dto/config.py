@@ -57,7 +57,7 @@ class ScaleConfig:
     than the mean one inside people; the scale is then fixed to alpha_1 times the slope."""
     expected_size: bool = True
     """Measure the slope on bodies of their expected stature (prior mean) instead of their first guess: the depth of a
-    body scales with its size, so an adult-sized child doubles the paper's slope (ours; figures in docs/results.md)."""
+    body scales with its size, so an adult-sized child doubles the paper's slope (ours)."""
     min_correlation: float = 0.0
     """A person's slope counts with the weight of its correlation when that exceeds this value (release: 0.5)."""
 

@@ -143,7 +143,7 @@ def from_stature(
     """
     mean = density.table @ LOG_STATURE
     variance = density.table @ LOG_STATURE**2 - mean**2
-    fit_error = fit_gain * float(np.dot(config.fit_errors, config.fit_error_weights))
+    fit_error = fit_gain * float(np.average(config.fit_errors, weights=config.fit_error_weights))
     share, outlier = config.fit_outlier_share, np.maximum(config.outlier_std, fit_error)
     fit_variance = (1.0 - share) * fit_error**2 + share * outlier**2
     return mean - np.log(first_stature_m), np.sqrt(np.maximum(variance, 0.0) + fit_variance)

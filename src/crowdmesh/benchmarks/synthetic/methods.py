@@ -83,6 +83,7 @@ TRIALS = (
     _rejected("affine, no upper bound", "alpha_2 is a million", _affine(scale=ScaleConfig(high=1e6))),
     _rejected("affine, no planar rule", "planar scenes as others", _affine(scale=ScaleConfig(planar_rule=False))),
     _rejected("affine, no bounds", "slopes inside bodies not used at all", _unbounded(_affine())),
+    Trial(OFFICIAL, "for comparison"),
     _rejected("official, one group", "the released code, near and far not split", _ONE_GROUP),
     _rejected("fused, map at its word", "the map exact but for its transform", _fused(**_AT_ITS_WORD)),
     _rejected("fused, no outliers", "no heavy tails in the map's error", _fused(outlier_share=1e-6)),

@@ -56,7 +56,9 @@ def write_page(
 
 def _head(run: Run) -> str:
     effort = run.effort
-    again = f"crowdmesh bench --table main --method best --strength nominal --seeds {effort.seeds}"
+    again = (
+        f"crowdmesh bench --table main --method best --strength nominal --seeds {effort.seeds} --scenes {effort.scenes}"
+    )
     return f"""# Results
 
 Accuracy of the placement in the synthetic world, where the truth is known. The world, the simulated experts and every
@@ -70,6 +72,7 @@ it is, and the sample photographs stage by stage: [findings.md](findings.md). Pu
 - {effort.seeds} held-out seeds, from {FIRST_HELD_OUT_SEED} on; per seed {effort.scenes} scenes of the main world,
   {effort.sweep_scenes} of them also for depth maps and focal lengths, and {effort.world_scenes} of each other world.
 - Trials: development seed {DEVELOPMENT_SEED}, {effort.trial_scenes} scenes.
+- Scenes in which nobody is detected are left out: there is nothing to place, whatever the method.
 - This page is written by that command. Single rows again, for example: `{again}`.
 """
 

@@ -71,9 +71,13 @@ def run(jobs: Sequence[Job], workers: int, done: Callable[[], None] = lambda: No
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = {pool.submit(run_job, job): number for number, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            results[futures[future]] = future.result()
-            done()
+        try:
+            for future in as_completed(futures):
+                results[futures[future]] = future.result()
+                done()
+        except BaseException:  # do not run hundreds of scenes for an answer that is lost
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [r for number in range(len(jobs)) for r in results[number]]
 
 

@@ -187,7 +187,8 @@ def world_table(records: Records) -> TextTable:
 def trial_table(records: Records) -> TextTable:
     """Every trial on the way to ``best``."""
     rows = []
-    for trial in TRIALS:
+    tried = {r.method for r in records if r.setting.startswith("trial ")}
+    for trial in (t for t in TRIALS if t.method.name in tried):
         cells = []
         for strength in STRENGTHS:
             some = where(records, f"trial {strength}", method=trial.method.name)
