@@ -201,8 +201,8 @@ def test_annotations_that_cannot_be_read(data, capsys, monkeypatch, annotations,
         (["--predictions", "{p}", "--preset", "paper"], "--preset belongs to --method"),
         (["--predictions", "{p}", "--standard"], "benchmark relative-human has no variant 'standard'"),
         (["--predictions", "nowhere"], "predictions nowhere do not exist"),
-        (["--predictions", "{p}", "--out", "{p}"], "--out must be a new .json file"),
-        (["--predictions", "{p}", "--out", "result.txt"], "--out must be a new .json file, got result.txt"),
+        (["--predictions", "{p}", "--out", "{p}"], "--out must be a .json file of its own"),
+        (["--predictions", "{p}", "--out", "result.txt"], "--out must be a .json file of its own, got result.txt"),
     ],
 )
 def test_wrong_arguments(data, capsys, arguments, message):

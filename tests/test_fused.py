@@ -158,8 +158,8 @@ def test_the_ground_can_be_left_out():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"outlier_share": 1.0}, "outlier shares"),
-        ({"ground_outlier_share": 0.0}, "outlier shares"),
+        ({"outlier_share": 1.5}, "outlier shares"),
+        ({"ground_outlier_share": -0.1}, "outlier shares"),
         ({"outlier_std": 0.0}, "spreads"),
         ({"slope_range": (1.0, 0.5)}, "slope_range"),
         ({"ground_people": 2}, "ground_people"),

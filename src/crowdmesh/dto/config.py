@@ -138,8 +138,8 @@ class FusionConfig:
         shares = (self.fit_outlier_share, self.outlier_share, self.ground_outlier_share)
         spreads = (self.outlier_std, self.slope_log_std, self.metric_scale_std, self.metric_slope_std)
         low, high = self.slope_range
-        if not all(0.0 <= share < 1.0 for share in shares) or self.ground_outlier_share == 0.0:
-            raise InputError(f"outlier shares must lie from 0 to below 1, that of the ground above 0, got {shares}")
+        if not all(0.0 <= share <= 1.0 for share in shares):
+            raise InputError(f"outlier shares must lie between 0 and 1, got {shares}")
         if not all(std > 0 for std in (*spreads, self.ground_error, self.ground_outlier_std)):
             raise InputError("the spreads of FusionConfig (outlier, slope, metric, ground) must be positive")
         if not 0 < low < high or self.slope_nodes < 2 or self.hidden_gain < 0 or self.ground_people < 3:
