@@ -31,9 +31,9 @@ def scene_record(depth, true_depth, age=None, undetected=(), seed=0, **changes) 
         "method": "best", "setting": "nominal", "world": "mixed", "seed": seed, "index": 0,
         "pelvis_m": on_axis(depth), "true_pelvis_m": on_axis(true_depth),
         "stature_m": np.full(count, 1.8), "true_stature_m": np.full(count, 1.7), "log_std": np.full(count, 0.1),
-        "age_years": np.full(count, 30.0) if age is None else np.asarray(age, float), "visible": np.ones(count),
+        "age_years": np.full(count, 30.0) if age is None else np.asarray(age, float),
         "undetected_m": on_axis(undetected), "undetected_age_years": np.full(len(undetected), 30.0),
-        "focal_ratio": 1.0, "fov": 1.0, "true_fov": 0.9, "accepted": True, "seconds": 0.0,
+        "focal_ratio": 1.0, "fov": 1.0, "true_fov": 0.9, "accepted": True,
     }  # fmt: skip
     return SceneRecord(**values | changes)
 

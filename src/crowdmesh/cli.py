@@ -116,11 +116,15 @@ def demo(out: Path = Path("demo"), preset: Preset = "best") -> int:
         out: output folder.
         preset: which DTO.
     """
-    from crowdmesh.demo import order_errors, pelvis_depth, run_demo
+    from crowdmesh.body import load_body
+    from crowdmesh.demo import ORDER_GAPS_M, run_demo
+    from crowdmesh.dto import person_depth
+    from crowdmesh.metrics import order_accuracy
 
     _check_writable(out)
     shown = run_demo(out, _config(preset, None))
-    true, before, after = (pelvis_depth(scene) for scene in (shown.truth, shown.before, shown.after))
+    body = load_body("anny")
+    true, before, after = (person_depth(scene, body) for scene in (shown.truth, shown.before, shown.after))
     stature = [scene.people.stature_m for scene in (shown.truth, shown.before, shown.after)]
     rows = table("id", "age", "true z", "initial z", "placed z", "true stature", "initial", "placed", "status")
     ages = shown.truth.people.age_years
@@ -131,7 +135,8 @@ def demo(out: Path = Path("demo"), preset: Preset = "best") -> int:
     screen = console()
     screen.print(rows)
     for name, depth_m, height_m in (("initial", before, stature[1]), ("placed", after, stature[2])):
-        wrong, pairs = order_errors(depth_m, true)
+        (right,) = order_accuracy(depth_m, true, ORDER_GAPS_M)
+        wrong, pairs = right.whole - right.part, right.whole
         screen.print(
             f"{name:8} mean depth error {abs(depth_m - true).mean():.2f} m, mean stature error "
             f"{abs(height_m - stature[0]).mean():.2f} m, pairs in the wrong order {wrong} of {pairs}",

@@ -14,11 +14,10 @@ from crowdmesh.benchmarks._projection import projected
 from crowdmesh.benchmarks.predictions import record_arrays
 from crowdmesh.body import RESOLUTIONS, SMPL, Anny, body_of, pose_people
 from crowdmesh.errors import InputError
+from crowdmesh.formats.joints import CROWDPOSE14
 from crowdmesh.scene import Scene
 
-_LIMBS = tuple(
-    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
-)
+_LIMBS = CROWDPOSE14[:12]
 _NECK = {"anny": "neck01", "smpl": "neck"}
 _HEAD = (
     "Head top is the vertex highest at rest and neck the base of the neck, which stand in for the annotators' points."

@@ -101,17 +101,19 @@ def measure(scene: Scene, depth: RelativeDepth, body: BodyModel, config: CueConf
     seen = np.bincount(by_pixel.person, minlength=count)
     samples = by_pixel
     fewest = max(config.min_samples, config.min_image_fraction * height * width)
-    visible = visible_vertices(buffer, vertices, K).numpy()
-    hidden = visible.sum(1) < config.min_visible_vertices * visible.shape[1]
-    if config.evidence == "vertices":
-        fewest = config.min_samples
-        samples = _vertex_samples(visible, people.vertices_m, K, (height, width), depth)
-    cues = _summarise(samples, depth.kind, count, height, fewest, config)
+    hidden = np.zeros(count, bool)
+    if config.evidence == "vertices" or config.min_visible_vertices > 0:
+        visible = visible_vertices(buffer, vertices, K).numpy()
+        hidden = visible.sum(1) < config.min_visible_vertices * visible.shape[1]
+        if config.evidence == "vertices":
+            fewest = config.min_samples
+            samples = _vertex_samples(visible, people.vertices_m, K, (height, width), depth)
+    shown = visible_vertices(buffer, vertices, K, tolerance_m=np.inf).numpy().mean(1, dtype=float)
+    cues = _summarise(samples, depth.kind, shown, height, fewest, config)
     status = np.where(hidden & (cues.status == 0), PersonStatus.KEPT_FEW_PIXELS, cues.status)
     status = np.where(seen == 0, PersonStatus.KEPT_NOT_VISIBLE, status)
     depth_m = person_depth(scene, body) if config.person_depth == "pelvis" else cues.depth_m
-    shown = visible_vertices(buffer, vertices, K, tolerance_m=np.inf).numpy().mean(1, dtype=float)
-    return Cues(**{**vars(cues), "status": status, "depth_m": depth_m, "visible_share": shown})
+    return Cues(**{**vars(cues), "status": status, "depth_m": depth_m})
 
 
 def person_depth(scene: Scene, body: BodyModel) -> Float[np.ndarray, " K"]:
@@ -171,8 +173,11 @@ def _look_up(depth: RelativeDepth, v: np.ndarray, u: np.ndarray) -> np.ndarray:
     return depth.values[row, column].astype(float)
 
 
-def _summarise(samples: _Samples, kind: DepthKind, count: int, height: int, fewest: float, config: CueConfig) -> Cues:
-    """Filter the samples and reduce them to one row of numbers per person."""
+def _summarise(
+    samples: _Samples, kind: DepthKind, shown: np.ndarray, height: int, fewest: float, config: CueConfig
+) -> Cues:
+    """Filter the samples and reduce them to one row of numbers per person; ``shown`` (K,) is their visible share."""
+    count = len(shown)
     taken = np.bincount(samples.person, minlength=count)
     samples = samples.where(usable_depth(samples.relative, kind))
     valid = np.bincount(samples.person, minlength=count)
@@ -196,7 +201,6 @@ def _summarise(samples: _Samples, kind: DepthKind, count: int, height: int, fewe
     if config.lowest_rows is not None:
         low = samples.where(_in_lowest_rows(samples, count, config.lowest_rows))
         lowest = (_group_mean(low.person, low.relative, count), _group_mean(low.person, low.metres, count))
-    shown = np.zeros(count)  # filled in by measure
     return Cues(relative, metres, np.sqrt(variance), slope, correlation, used, taken - valid, status, shown, *lowest)
 
 

@@ -23,10 +23,10 @@ class SceneRecord:
         method, setting, world: names. seed, index: which scene.
         pelvis_m, true_pelvis_m: (M, 3) camera frame. stature_m, true_stature_m: (M,).
         log_std: (M,) relative standard deviation of depth that the method reports; NaN where it reports none.
-        age_years: (M,) true ages. visible: (M,) visible share of each silhouette.
+        age_years: (M,) true ages.
         undetected_m: (U, 3) true pelvises of the people nobody detected; undetected_age_years: (U,).
         focal_ratio: focal length believed over the true one; fov, true_fov: vertical fields of view, radians.
-        accepted: whether the method accepts its own answer. seconds: what it took.
+        accepted: whether the method accepts its own answer.
     """
 
     method: str
@@ -40,14 +40,12 @@ class SceneRecord:
     true_stature_m: Float[np.ndarray, " M"]
     log_std: Float[np.ndarray, " M"]
     age_years: Float[np.ndarray, " M"]
-    visible: Float[np.ndarray, " M"]
     undetected_m: Float[np.ndarray, "U 3"]
     undetected_age_years: Float[np.ndarray, " U"]
     focal_ratio: float
     fov: float
     true_fov: float
     accepted: bool
-    seconds: float
 
     @property
     def people(self) -> int:
@@ -74,7 +72,7 @@ def apply(method: Method, seen: Observation) -> tuple[Scene, Placement | None]:
 
 def record(
     method: Method, setting: str, world_name: str, seed: int, index: int, world: SyntheticScene, seen: Observation,
-    answer: tuple[Scene, Placement | None], seconds: float,
+    answer: tuple[Scene, Placement | None],
 ) -> SceneRecord:  # fmt: skip
     """Truth and answer of one scene side by side."""
     scene, placement = answer
@@ -91,9 +89,9 @@ def record(
         method=method.name, setting=setting, world=world_name, seed=seed, index=index,
         pelvis_m=found.joints_m[:, pelvis].astype(float), true_pelvis_m=true_pelvis[seen.person],
         stature_m=found.stature_m, true_stature_m=truth.stature_m[seen.person], log_std=log_std,
-        age_years=truth.age_years[seen.person], visible=world.visible_share[seen.person],
+        age_years=truth.age_years[seen.person],
         undetected_m=true_pelvis[lost], undetected_age_years=truth.age_years[lost],
         focal_ratio=scene.camera.fy / world.scene.camera.fy,
         fov=scene.camera.vertical_fov, true_fov=world.scene.camera.vertical_fov,
-        accepted=placement is None or placement.accepted, seconds=seconds,
+        accepted=placement is None or placement.accepted,
     )  # fmt: skip

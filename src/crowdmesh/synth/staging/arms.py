@@ -46,9 +46,6 @@ _STYLES: dict[str, tuple[tuple[float, ...], ...]] = {
     "shins": ((72.0, 30.0, -12.0, 118.0, 10.0, 0.0, 30.0),) * 2,
 }
 
-ARM_STYLES = tuple(_STYLES)
-"""Names of the ways to hold the arms."""
-
 
 def draw_arms(weights: Mapping[str, float], random: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     """Angles of both arms of ``count`` people, each in one of the weighted styles; either arm may be the busy one."""
