@@ -26,6 +26,7 @@ _CHECKED = [
         "images",
         "masks",
         "metrics",
+        "outputs",
         "people",
         "raster",
         "scene",

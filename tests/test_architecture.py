@@ -23,7 +23,8 @@ FLOORS = {
     "_native": 0, "masks": 0, "camera": 0, "people": 0, "scene": 0, "depth": 0, "assets": 0, "images": 0,
     "_raster_kernel": 1, "raster": 1, "body": 1, "metrics": 1,
     "dto": 2, "visual": 2,
-    "synth": 3, "experts": 3, "adapters": 3, "formats": 3,
+    "synth": 3, "experts": 3, "mahmr": 3, "adapters": 3, "formats": 3,
+    "outputs": 4,
     "benchmarks": 5,
     "_terminal": 6, "demo": 6, "doctor": 6, "cli": 6,
 }  # fmt: skip
@@ -76,6 +77,7 @@ def test_public_names():
         "crowdmesh.synth": importlib.import_module("crowdmesh.synth").__all__,
         "crowdmesh.metrics": importlib.import_module("crowdmesh.metrics").__all__,
         "crowdmesh.formats": importlib.import_module("crowdmesh.formats").__all__,
+        "crowdmesh.outputs": importlib.import_module("crowdmesh.outputs").__all__,
         "crowdmesh.benchmarks": importlib.import_module("crowdmesh.benchmarks").__all__,
     }
     recorded = (Path(__file__).parent / "public_api.txt").read_text()

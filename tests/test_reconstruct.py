@@ -14,8 +14,8 @@ from crowdmesh.cli import main
 from crowdmesh.dto import AgeGroup
 from crowdmesh.errors import CrowdMeshError, InputError
 from crowdmesh.experts import Attributes, Detections, Experts, Keypoints, Reconstructor, load_experts
-from crowdmesh.experts.batch import reconstruct_many
 from crowdmesh.experts.camera import MetadataCamera
+from crowdmesh.outputs import PhotoOutput, PhotoResult, process_photos
 from crowdmesh.people import PersonStatus
 from crowdmesh.scene import Scene
 
@@ -62,6 +62,16 @@ def reconstructor(crowd, found: bool = True) -> Reconstructor:
     return Reconstructor(experts)
 
 
+def process(photos: list[Path], folder: Path, ours: Reconstructor, overwrite: bool = False) -> list[PhotoResult]:
+    """The photographs through ``ours`` to files, as the command does it."""
+
+    def make(photo: Path) -> PhotoOutput:
+        result = ours(photo)
+        return PhotoOutput(result.scene, result.notes, result.first_guess, result.placement)
+
+    return list(process_photos(photos, folder, make, ours.signature, overwrite))
+
+
 @pytest.fixture
 def folder(crowd, tmp_path) -> Path:
     import cv2
@@ -85,13 +95,13 @@ def test_experts_meet_and_people_are_placed(crowd):
 
 
 def test_an_image_without_people_is_a_valid_scene(crowd, folder):
-    (result,) = reconstruct_many([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd, found=False))
+    (result,) = process([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd, found=False))
     assert (result.outcome, result.people) == ("done", 0), result.notes
     assert "no person found" in result.notes
     assert len(Scene.load(folder / "out" / "a.scene.npz").people) == 0
     assert json.loads((folder / "out" / "a.json").read_text())["people"] == []
     assert not (folder / "out" / "a.glb").exists()
-    (again,) = reconstruct_many([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd))
+    (again,) = process([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd))
     assert again.outcome == "skipped"
 
 
@@ -101,7 +111,7 @@ def test_one_bad_image_does_not_stop_the_rest(crowd, folder):
     (photos / "empty.jpg").touch()
     (photos / "text.jpg").write_text("not an image")
     names = ["a.jpg", "broken.jpg", "empty.jpg", "text.jpg", "missing.jpg", "b.jpg"]
-    results = list(reconstruct_many([photos / n for n in names], folder / "out", reconstructor(crowd)))
+    results = process([photos / n for n in names], folder / "out", reconstructor(crowd))
     assert [r.outcome for r in results] == ["done", "failed", "failed", "failed", "failed", "done"]
     for result in results[1:5]:
         assert result.photo.name in result.notes[0]
@@ -110,10 +120,10 @@ def test_one_bad_image_does_not_stop_the_rest(crowd, folder):
 
 
 def test_an_interrupted_run_is_finished_by_the_next(crowd, folder, monkeypatch):
-    import crowdmesh.experts.outputs as outputs
+    import crowdmesh.outputs.files as outputs
 
     photos = [folder / "photos" / name for name in ("a.jpg", "b.jpg")]
-    run = lambda: list(reconstruct_many(photos, folder / "out", reconstructor(crowd)))  # noqa: E731
+    run = lambda: process(photos, folder / "out", reconstructor(crowd))  # noqa: E731
     real = outputs.save_glb
 
     def interrupted(scene, faces, path):
@@ -136,7 +146,7 @@ def test_an_interrupted_run_is_finished_by_the_next(crowd, folder, monkeypatch):
 def test_photos_of_one_name_do_not_overwrite_each_other(crowd, folder):
     shutil.copytree(folder / "photos", folder / "more")
     photos = [folder / "photos" / "a.jpg", folder / "more" / "a.jpg"]
-    results = list(reconstruct_many(photos, folder / "out", reconstructor(crowd)))
+    results = process(photos, folder / "out", reconstructor(crowd))
     assert [r.outcome for r in results] == ["done", "done"]
     assert len(list((folder / "out").glob("*.json"))) == 2
 
@@ -147,7 +157,7 @@ def test_an_input_photo_is_never_overwritten(crowd, folder):
     photo = folder / "photos" / "p.png"
     cv2.imwrite(str(photo), crowd[0].scene.image)
     before = photo.read_bytes()
-    (result,) = reconstruct_many([photo], folder / "photos", reconstructor(crowd))
+    (result,) = process([photo], folder / "photos", reconstructor(crowd))
     assert result.outcome == "failed"
     assert "would replace an input photo" in result.notes[0]
     assert photo.read_bytes() == before
@@ -155,7 +165,7 @@ def test_an_input_photo_is_never_overwritten(crowd, folder):
 
 def test_other_photos_and_settings_are_not_taken_for_finished_work(crowd, folder):
     photo = folder / "photos" / "a.jpg"
-    run = lambda r, **options: next(iter(reconstruct_many([photo], folder / "out", r, **options)))  # noqa: E731
+    run = lambda r, **options: process([photo], folder / "out", r, **options)[0]  # noqa: E731
     ours = reconstructor(crowd)
     assert [run(ours).outcome, run(ours).outcome] == ["done", "skipped"]
     other = Reconstructor(ours.experts, replace(ours.config, prior="lms"))
@@ -178,7 +188,7 @@ def test_an_unforeseen_error_is_named_and_the_rest_go_on(crowd, folder, monkeypa
 
     monkeypatch.setattr(ours.experts.persons, "detect", detect)
     photos = [folder / "photos" / name for name in ("a.jpg", "b.jpg")]
-    results = list(reconstruct_many(photos, folder / "out", ours))
+    results = process(photos, folder / "out", ours)
     assert [r.outcome for r in results] == ["failed", "done"]
     assert "unexpected ZeroDivisionError, please report it: boom" in results[0].notes[0]
 
@@ -191,7 +201,7 @@ def test_arrays_that_are_no_photographs_are_refused(crowd, shape):
 
 
 def test_names_of_outputs_are_unique():
-    from crowdmesh.experts.batch import _stems
+    from crowdmesh.outputs.batch import _stems
 
     photos = [Path(p) for p in ("x/a.jpg", "y/a.jpg", "z/x_a.jpg.png", "y/a.png", "b.jpg")]
     stems = _stems(photos)

@@ -51,19 +51,24 @@ def reconstruct(
     if fov is not None and not 1 <= fov <= 175:
         raise InputError(f"--fov is the vertical field of view in degrees (1 to 175), got {fov:g}")
     from crowdmesh.experts import Reconstructor, load_experts
-    from crowdmesh.experts.batch import reconstruct_many
     from crowdmesh.images import find_images
+    from crowdmesh.outputs import PhotoOutput, process_photos
 
     found = find_images(photos)
     _check_writable(out)
     reconstructor = Reconstructor(
         load_experts(experts, None if fov is None else math.radians(fov)), _config(preset, prior)
     )
+
+    def make(photo: Path) -> PhotoOutput:
+        result = reconstructor(photo)
+        return PhotoOutput(result.scene, result.notes, result.first_guess, result.placement)
+
     rows = table("photo", "outcome", "people", "placed", "score", "remarks")
     failed = 0
     with progress() as bar:
         task = bar.add_task("reconstructing", total=len(found))
-        for result in reconstruct_many(found, out, reconstructor, overwrite):
+        for result in process_photos(found, out, make, reconstructor.signature, overwrite):
             bar.advance(task)
             failed += result.outcome == "failed"
             done = result.outcome == "done"
@@ -96,14 +101,14 @@ def place(
     from crowdmesh.adapters import read_people
     from crowdmesh.depth import RelativeDepth
     from crowdmesh.dto import place as run
-    from crowdmesh.experts.outputs import write_outputs
+    from crowdmesh.outputs import PhotoOutput, write_outputs
 
     guess = read_people(people)
     relative = RelativeDepth.load(depth, kind)
     _check_writable(out)
     placed, placement = run(guess, relative, _config(preset, prior))
     stem = people.name.removesuffix(".npz").removesuffix(".json").removesuffix(".scene")
-    files = write_outputs(out, f"{stem}.placed", guess, placed, placement, placement.notes)
+    files = write_outputs(out, f"{stem}.placed", PhotoOutput(placed, placement.notes, guess, placement))
     _print_placement(guess, placed, placement)
     console().print("\n".join(f"wrote {file}" for file in files), highlight=False)
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crowdmesh.body import load_body
 from crowdmesh.dto import DTOConfig, Placement, place
-from crowdmesh.experts.outputs import detailed
+from crowdmesh.outputs import detailed
 from crowdmesh.scene import Scene
 from crowdmesh.synth import PRESETS, World, mild, observe
 from crowdmesh.visual import comparison_picture, save_glb, save_png

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from crowdmesh.errors import CrowdMeshError, InputError
-from crowdmesh.experts.outputs import made_from, output_paths, write_outputs
-from crowdmesh.experts.reconstruct import Reconstructor
+from crowdmesh.outputs.files import made_from, output_paths, write_outputs
+from crowdmesh.outputs.photo import PhotoOutput
+
+Make = Callable[[Path], PhotoOutput]
+"""A photograph's file in, what a method makes of it out; CrowdMeshError where that photograph cannot be used."""
+
+Signature = Callable[[Path], dict[str, Any]]
+"""A photograph's file in, all that decides its result out: content, weights, settings; plain values that JSON holds."""
 
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What became of one photograph. ``outcome`` is ``"done"``, ``"skipped"`` (finished before) or ``"failed"``."""
+    """What became of one photograph.
+
+    Attributes:
+        outcome: ``"done"``, ``"skipped"`` (finished before) or ``"failed"``.
+        people, placed: how many were found, and how many of them DTO placed.
+        score: of the placement; NaN without one.
+        notes: what a reader should know, or the error, one sentence each.
+    """
 
     photo: Path
     outcome: str
@@ -26,41 +41,48 @@ class PhotoResult:
     notes: tuple[str, ...] = ()
 
 
-def reconstruct_many(
-    photos: list[Path], folder: Path, reconstructor: Reconstructor, overwrite: bool = False
+def process_photos(
+    photos: list[Path], folder: Path, make: Make, signature: Signature, overwrite: bool = False
 ) -> Iterator[PhotoResult]:
-    """Reconstruct photographs one after the other, writing their files to ``folder``; yields a result per photo."""
+    """Photographs one after the other, their files written to ``folder``; yields a result per photo.
+
+    The signature becomes part of the provenance of scene and table. Finished files of the same signature are kept,
+    and those of another are not replaced unless ``overwrite`` says so.
+    """
     stems, inputs = _stems(photos), {photo.resolve() for photo in photos}
     for photo in photos:
         try:
-            yield _reconstruct_one(photo, folder, stems[photo], reconstructor, overwrite, inputs)
+            yield _process_one(photo, folder, stems[photo], make, signature, overwrite, inputs)
         except (CrowdMeshError, OSError) as error:
             yield PhotoResult(photo, "failed", notes=(str(error),))
         except Exception as error:  # one image must not stop a million: name it and go on
             yield PhotoResult(photo, "failed", notes=(f"unexpected {type(error).__name__}, please report it: {error}",))
 
 
-def _reconstruct_one(
-    photo: Path, folder: Path, stem: str, reconstructor: Reconstructor, overwrite: bool, inputs: set[Path]
+def _process_one(
+    photo: Path, folder: Path, stem: str, make: Make, signature: Signature, overwrite: bool, inputs: set[Path]
 ) -> PhotoResult:
     for path in output_paths(folder, stem):
         if path.resolve() in inputs:
             raise InputError(f"writing {path} would replace an input photo; choose another output folder")
     if not photo.is_file():
         raise InputError(f"image {photo} does not exist")
+    signed = json.loads(json.dumps(signature(photo)))  # as it is read back: tuples become lists
     earlier = None if overwrite else made_from(folder, stem)
     if earlier is not None:
-        signature = reconstructor.signature(photo)
-        if any(earlier.get(key) != value for key, value in signature.items()):
+        if any(earlier.get(key) != value for key, value in signed.items()):
             raise InputError(
                 f"{folder / stem}.* were made from another photo or with other settings; "
                 "use --overwrite or another output folder"
             )
         return PhotoResult(photo, "skipped", notes=("finished before; --overwrite repeats it",))
-    result = reconstructor(photo)
-    write_outputs(folder, stem, result.first_guess, result.scene, result.placement, result.notes)
-    placed = int(np.sum([status.placed for status in result.placement.statuses]))
-    return PhotoResult(photo, "done", len(result.placement), placed, result.placement.score, result.notes)
+    output = make(photo)
+    scene, placement = output.scene, output.placement
+    write_outputs(folder, stem, replace(output, scene=replace(scene, provenance={**scene.provenance, **signed})))
+    if placement is None:
+        return PhotoResult(photo, "done", len(scene.people), notes=output.notes)
+    placed = int(np.sum([status.placed for status in placement.statuses]))
+    return PhotoResult(photo, "done", len(scene.people), placed, placement.score, output.notes)
 
 
 def _stems(photos: list[Path]) -> dict[Path, str]:

@@ -1,0 +1,143 @@
+"""The four files of one photograph: scene, picture, meshes and a table of people."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from crowdmesh._files import atomic_path
+from crowdmesh.body import body_of, load_body, pose_people
+from crowdmesh.dto import Placement
+from crowdmesh.outputs.photo import PhotoOutput
+from crowdmesh.people import People
+from crowdmesh.scene import Scene
+from crowdmesh.visual import comparison_picture, save_glb, save_png, scene_picture
+
+SUFFIXES = (".scene.npz", ".png", ".glb", ".json")
+"""Endings of the files written per image. The JSON table comes last and marks the set as finished; there is no GLB of
+an image without people."""
+
+_FROM_DTO = ("stature_std_m", "depth_std_m", "standardised_residual", "reprojection_px")
+
+
+def output_paths(folder: Path, stem: str) -> tuple[Path, ...]:
+    """The files of one image."""
+    return tuple(folder / f"{stem}{suffix}" for suffix in SUFFIXES)
+
+
+def made_from(folder: Path, stem: str) -> dict[str, Any] | None:
+    """The provenance of the finished outputs of an image; ``None`` where they are not finished."""
+    *files, table = output_paths(folder, stem)
+    try:
+        record = json.loads(table.read_text())
+        needed = [path for path in files if record["people"] or path.suffix != ".glb"]
+        return record["provenance"] if all(path.is_file() for path in needed) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_outputs(folder: Path, stem: str, output: PhotoOutput) -> tuple[Path, ...]:
+    """Write scene, picture, GLB and JSON, each file atomic; returns those written.
+
+    The picture shows before and after where there is a first guess, else the scene alone; of a photograph without
+    people it says so.
+    """
+    paths = output_paths(folder, stem)
+    paths[3].unlink(missing_ok=True)  # not finished from here to the end
+    output.scene.save(paths[0])
+    shown = detailed(output.scene)
+    faces = _faces(shown)
+    if output.first_guess is None:
+        picture = scene_picture(shown, faces, title=None if len(shown.people) else "Nobody found")
+    else:
+        picture = comparison_picture(detailed(output.first_guess), shown, faces)
+    save_png(paths[1], picture)
+    if len(shown.people):
+        save_glb(shown, faces, paths[2])
+    else:
+        paths[2].unlink(missing_ok=True)
+    with atomic_path(paths[3]) as temporary:
+        temporary.write_text(json.dumps(person_table(output), indent=1, allow_nan=False) + "\n")
+    return tuple(path for path in paths if path.exists())
+
+
+def detailed(scene: Scene) -> Scene:
+    """The scene with its bodies at picture resolution, where a finer mesh of the same model exists."""
+    if scene.people.body != "anny" or len(scene.people) == 0:
+        return scene
+    return replace(scene, people=pose_people(scene.people, load_body("anny-hd")))
+
+
+def _faces(scene: Scene) -> Int[np.ndarray, "F 3"]:
+    """Triangles of the scene's bodies; none where nobody is there, so that no licensed body is asked for."""
+    if len(scene.people) == 0:
+        return np.zeros((0, 3), np.int64)
+    return body_of(scene.people).faces.numpy()
+
+
+def person_table(output: PhotoOutput) -> dict[str, Any]:
+    """Plain numbers on camera, people and solution, for JSON. Camera frame, metres, degrees; ``None``: unknown.
+
+    The keys are always the same. Without a placement, ``dto`` and what only DTO knows of a person are ``None``.
+    """
+    scene, placement = output.scene, output.placement
+    camera = scene.camera
+    dto = None
+    if placement is not None:
+        summary = placement.to_dict()
+        dto = {key: summary[key] for key in ("preset", "scale", "shift", "interval", "active", "score", "accepted")}
+    return {
+        "format": "crowdmesh-people",
+        "version": 1,
+        "frame": "OpenCV: x right, y down, z forward; metres",
+        "camera": {
+            **{name: getattr(camera, name) for name in ("fx", "fy", "cx", "cy", "width", "height")},
+            "vertical_fov_deg": math.degrees(camera.vertical_fov),
+        },
+        "people": _rows(scene.people, placement),
+        "dto": dto,
+        "notes": list(output.notes),
+        "provenance": scene.provenance,
+    }
+
+
+def _rows(people: People, placement: Placement | None) -> list[dict[str, Any]]:
+    """One object per person; what nobody found out is ``None``."""
+    pelvis = body_of(people).pelvis if len(people) else None
+    pelvis_m = None if pelvis is None or people.joints_m is None else people.joints_m[:, pelvis]
+    solved = {name: None if placement is None else getattr(placement, name) for name in _FROM_DTO}
+    return [
+        {
+            "id": k,
+            "score": _numbers(people.scores, k),
+            "box_px": _numbers(people.boxes_px, k),
+            "age_years": _numbers(people.age_years, k),
+            "male_probability": _numbers(people.male_probability, k),
+            "translation_m": _numbers(people.translation_m, k),
+            "pelvis_m": _numbers(pelvis_m, k),
+            "stature_m": _numbers(people.stature_m, k),
+            "stature_std_m": _numbers(solved["stature_std_m"], k),
+            "depth_std_m": _numbers(solved["depth_std_m"], k),
+            "standardised_residual": _numbers(solved["standardised_residual"], k),
+            "fit_error_px": _numbers(people.fit_error_px, k),
+            "reprojection_px": _numbers(solved["reprojection_px"], k),
+            "status": status.name.lower(),
+            "reason": status.reason,
+        }
+        for k, status in enumerate(people.statuses)
+    ]
+
+
+def _numbers(values: np.ndarray | None, person: int) -> float | list[float] | None:
+    if values is None:
+        return None
+    value = np.asarray(values[person], float)
+    if value.ndim == 0:
+        return float(value) if math.isfinite(value) else None
+    return [float(v) for v in value]
