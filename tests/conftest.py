@@ -24,6 +24,7 @@ _CHECKED = [
         "experts",
         "formats",
         "images",
+        "mahmr",
         "masks",
         "metrics",
         "outputs",

@@ -158,8 +158,8 @@ def test_every_status_is_documented():
 def test_the_command_line_offers_what_the_configuration_knows():
     from typing import get_args
 
-    from crowdmesh import cli
     from crowdmesh.benchmarks import BENCHMARKS
+    from crowdmesh.cli import _options as cli
     from crowdmesh.depth import DepthKind
     from crowdmesh.dto import config
     from crowdmesh.experts import presets

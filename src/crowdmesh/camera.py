@@ -42,9 +42,8 @@ class Camera:
         if not all(math.isfinite(v) for v in values):
             raise InputError(f"camera intrinsics must be finite, got fx, fy, cx, cy = {values}")
         long_side = max(self.width, self.height)
-        if not (
-            _SHORTEST_FOCAL * long_side <= min(self.fx, self.fy) and max(self.fx, self.fy) <= _LONGEST_FOCAL * long_side
-        ):
+        shortest, longest = self.focal_range(self.width, self.height)
+        if not (shortest <= min(self.fx, self.fy) and max(self.fx, self.fy) <= longest):
             raise InputError(
                 f"focal length ({self.fx:g}, {self.fy:g}) is implausible for a {self.width}x{self.height} image: it "
                 "must be given in pixels of this image (not millimetres or normalised), a field of view in its unit"
@@ -59,6 +58,11 @@ class Camera:
                 f"principal point ({self.cx:g}, {self.cy:g}) is implausible for a {self.width}x{self.height} image; "
                 "give it in pixels"
             )
+
+    @staticmethod
+    def focal_range(width: int, height: int) -> tuple[float, float]:
+        """The shortest and longest focal length, in pixels, that an image of this size is believed to have."""
+        return _SHORTEST_FOCAL * max(width, height), _LONGEST_FOCAL * max(width, height)
 
     @classmethod
     def from_vertical_fov(cls, fov: float, width: int, height: int) -> Camera:

@@ -26,6 +26,7 @@ class PersonStatus(enum.IntEnum):
     KEPT_IMPLAUSIBLE_DEPTH = 8
     PLACED_AGE_UNKNOWN = 9
     PLACED_FROM_STATURE = 10
+    PREDICTED = 11
 
     @property
     def reason(self) -> str:
@@ -44,6 +45,7 @@ _REASONS = {
     PersonStatus.PLACED_STATURE_LIMITED: "placed; the body model cannot reach the corrected stature",
     PersonStatus.PLACED_AGE_UNKNOWN: "placed; age unknown",
     PersonStatus.PLACED_FROM_STATURE: "placed by the stature of that age and sex alone; no depth evidence",
+    PersonStatus.PREDICTED: "predicted together with the others in one pass",
     PersonStatus.KEPT_NOT_VISIBLE: "kept: not visible in the image (hidden, outside it, or mask and body disagree)",
     PersonStatus.KEPT_FEW_PIXELS: "kept: too few visible pixels",
     PersonStatus.KEPT_NO_DEPTH: "kept: no valid depth on the person",

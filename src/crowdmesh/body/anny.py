@@ -232,6 +232,7 @@ def _named_points(data: dict[str, np.ndarray], joint_names: tuple[str, ...]) -> 
         for point, bone in _POINT_BONES.items()
         for side in ("left", "right")
     }
+    points["pelvis"] = 0
     surface, joints = data["template"], data["J_template"]
     dominant = data["wi"][np.arange(len(surface)), data["w"].argmax(1)]
 

@@ -19,20 +19,20 @@ from crowdmesh.body._skinned import SkinnedBody, checked_targets
 from crowdmesh.body._smpl_files import read_smpl_arrays
 from crowdmesh.body.base import ShapeParameter
 from crowdmesh.body.growth import MINOR_AGE_YEARS, median_stature
+from crowdmesh.body.keypoints import SMPL45
 from crowdmesh.errors import AssetError, FormatError
 
 NUM_BETAS = 10
 ADULT_AXIS, KID_AXIS = 0, 10
-JOINT_NAMES: tuple[str, ...] = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
-)  # fmt: skip
+JOINT_NAMES: tuple[str, ...] = SMPL45[:24]
 
 # Surface vertices that SMPL users agree on for points without a joint.
 _SURFACE_POINTS = {
     "nose": 332, "right_eye": 6260, "left_eye": 2800, "right_ear": 4071, "left_ear": 583, "left_toe": 3216,
     "left_small_toe": 3226, "left_heel": 3387, "right_toe": 6617, "right_small_toe": 6624, "right_heel": 6787,
+    "left_thumb_tip": 2746, "left_index_tip": 2319, "left_middle_tip": 2445, "left_ring_tip": 2556,
+    "left_little_tip": 2673, "right_thumb_tip": 6191, "right_index_tip": 5782, "right_middle_tip": 5905,
+    "right_ring_tip": 6016, "right_little_tip": 6133,
 }  # fmt: skip
 _NUM_VERTICES = 6890
 _SECANT_STEPS = 8

@@ -1,0 +1,75 @@
+"""The verbs about networks of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from crowdmesh._terminal import console, table
+from crowdmesh.errors import InputError
+
+
+def convert(
+    weights: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    licence: str | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    batch: int = 1,
+    max_tokens: int | None = None,
+) -> int:
+    """Weights of MA-HMR from one kind of file to another: released .bin/.pth to .safetensors, or anything to .onnx.
+
+    Args:
+        weights: a released SAT-HMR or MA-HMR checkpoint, or for .onnx also a .safetensors file of ours.
+        out: .safetensors (the body model's licensed data is left out, header with configuration, licence and hash) or
+            .onnx (one image size, checked against the network).
+        licence: of the weights, to be written into the file (default: that of their release).
+        height: .onnx: of the padded image, a multiple of 56 (default: the network's longer side).
+        width: .onnx: as height.
+        batch: .onnx: images per call.
+        max_tokens: .onnx: room for that many image tokens after the first blocks; what does not fit is counted
+            (default: room for all there can be, which is slow at large sizes).
+    """
+    if out.suffix == ".onnx":
+        return _to_onnx(weights, out, licence, height, width, batch, max_tokens)
+    if out.suffix != ".safetensors":
+        raise InputError(f"weights are converted to .safetensors or .onnx, not to {out.name}")
+    if (height, width, batch, max_tokens) != (None, None, 1, None):
+        raise InputError("--height, --width, --batch and --max-tokens belong to .onnx files")
+    from crowdmesh.mahmr.checkpoint import convert as run
+
+    done = run(weights, out, licence)
+    screen = console()
+    screen.print(f"{weights.name}: {done.description}, licence {done.licence}", highlight=False, markup=False)
+    rows = table("left out", "tensors", "MB")
+    for group in done.dropped:
+        rows.add_row(group.group, str(group.tensors), f"{group.bytes / 1e6:.1f}")
+    if done.dropped:
+        screen.print(rows)
+    screen.print(
+        f"wrote {out}: {done.tensors} tensors, {done.parameters / 1e6:.1f} M numbers, read back and compared",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    return 0
+
+
+def _to_onnx(
+    weights: Path, out: Path, licence: str | None, height: int | None, width: int | None, batch: int,
+    max_tokens: int | None,
+) -> int:  # fmt: skip
+    if licence is not None:
+        raise InputError("--licence belongs to .safetensors files; an .onnx file takes that of its weights")
+    from crowdmesh.mahmr import MAHMR
+    from crowdmesh.mahmr.export import export_onnx
+
+    model = MAHMR.from_pretrained(weights)
+    size = model.config.input_size
+    done = export_onnx(model, out, height or size, width or size, batch, max_tokens)
+    rows = table("output", "shape", "largest difference")
+    for name, difference in done.differences.items():
+        rows.add_row(name, " x ".join(map(str, done.shapes[name])), f"{difference:.1e}")
+    console().print(rows)
+    console().print(f"wrote {out}, compared with the network on one picture", highlight=False, markup=False)
+    return 0

@@ -1,0 +1,331 @@
+"""MA-HMR: photographs in, everybody's body, place and the camera's field of view out, in one pass.
+
+A scale-adaptive encoder turns images into tokens (:mod:`encoder`), queries collect people from them (:mod:`decoder`),
+heads turn queries into people (:mod:`heads`), and the camera token into the field of view that makes their places
+metric (:mod:`projection`). Paper section 3.3; spec facts 1.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from crowdmesh.body import BodyModel, load_body
+from crowdmesh.errors import FormatError, InputError
+from crowdmesh.mahmr import checkpoint, official
+from crowdmesh.mahmr.attention import MLP
+from crowdmesh.mahmr.config import LEVELS, MAHMRConfig
+from crowdmesh.mahmr.decoder import Decoded, Decoder
+from crowdmesh.mahmr.encoder import EncodedImages, ScaleAdaptiveEncoder
+from crowdmesh.mahmr.heads import PersonHeads, axis_angles, rotations_of_6d
+from crowdmesh.mahmr.predict import Photo, predict_scenes
+from crowdmesh.mahmr.projection import (
+    ASSUMED_FOV,
+    LEAST_FOV,
+    MOST_FOV,
+    focal_of_fov,
+    fov_of_focal,
+    metric_translation,
+    project,
+)
+from crowdmesh.mahmr.tokens import sine_code
+from crowdmesh.scene import Scene
+
+
+@dataclass(frozen=True, eq=False)
+class MAHMROutput:
+    """Everything about B images with Q queries each; metres in the camera frame, pixels of the network's input.
+
+    Attributes:
+        poses: (B, Q, 3 J) axis-angles of all J joints relative to their parents, radians.
+        betas: (B, Q, S) shape parameters.
+        boxes: (B, Q, 4) centre x, y, width, height, as shares of ``input_size``.
+        confidences: (B, Q) that the query is a person.
+        translations: (B, Q, 3) of the body model, not of the pelvis.
+        vertical_fov: (B,) radians, of the image without padding.
+        focal_px: (B,) pixels.
+        image_sizes: (B, 2) height, width without padding, pixels.
+        joints_3d, joints_2d: (B, Q, P, 3), (B, Q, P, 2) points of ``config.keypoint_layout``.
+        vertices: (B, Q, V, 3).
+        scale_map, token_lengths: of the encoder (:class:`~crowdmesh.mahmr.encoder.EncodedImages`).
+        hidden_states: (L, B, Q, C) states of the queries after each decoder layer, normalised.
+    """
+
+    poses: Float[Tensor, "B Q J3"]
+    betas: Float[Tensor, "B Q S"]
+    boxes: Float[Tensor, "B Q 4"]
+    confidences: Float[Tensor, "B Q"]
+    translations: Float[Tensor, "B Q 3"]
+    vertical_fov: Float[Tensor, " B"]
+    focal_px: Float[Tensor, " B"]
+    image_sizes: Float[Tensor, "B 2"]
+    joints_3d: Float[Tensor, "B Q P 3"]
+    joints_2d: Float[Tensor, "B Q P 2"]
+    vertices: Float[Tensor, "B Q V 3"]
+    scale_map: Float[Tensor, "n 2"]
+    token_lengths: list[int]
+    hidden_states: Float[Tensor, "L B Q C"]
+
+    @property
+    def intrinsics(self) -> Float[Tensor, "B 3 3"]:
+        """Camera matrices in pixels of the network's input."""
+        K = torch.eye(3, device=self.focal_px.device).repeat(len(self.focal_px), 1, 1)
+        K[:, 0, 0] = K[:, 1, 1] = self.focal_px
+        K[:, :2, 2] = self.image_sizes.flip(-1) / 2
+        return K
+
+
+class MAHMR(nn.Module):
+    """The network.
+
+    Args:
+        config: sizes and body.
+        body: the body model; by default ``load_body(config.body)``. It is no part of the weights.
+
+    Attributes:
+        provenance: where the weights come from (file, SHA-256, licence ...), for the scenes that are made.
+
+    Raises:
+        InputError: a body that does not fit the configuration.
+        AssetError: the files of a licensed body are missing.
+    """
+
+    def __init__(self, config: MAHMRConfig, body: BodyModel | None = None) -> None:
+        super().__init__()
+        self.config = config
+        body = body or load_body(config.body)
+        self._check(body)
+        self.body = copy.deepcopy(body)  # it moves between devices with the network; others use theirs
+        self.provenance: dict[str, Any] = {}
+        self.encoder = ScaleAdaptiveEncoder(config)
+        self.level_embedding = nn.Parameter(torch.zeros(LEVELS, config.width))
+        self.memory_projection = nn.Linear(config.width, config.width)
+        self.decoder = Decoder(config)
+        self.heads = PersonHeads(config, body)
+        if config.fov:
+            self.fov_head = MLP(*[config.width] * 4, 1)
+            nn.init.xavier_uniform_(self.fov_head.layers[-1].weight, gain=0.1)
+            nn.init.constant_(self.fov_head.layers[-1].bias, torch.pi / 6)
+        if config.denoising:
+            posed = 3 * len(config.posed_joints)
+            self.denoising_encoder = nn.Linear(posed + config.num_betas, config.width)
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_name: str | Path, body: BodyModel | None = None, official_quirks: bool = False
+    ) -> MAHMR:
+        """A network with its weights, ready to :meth:`infer`.
+
+        Args:
+            path_or_name: a file of ours (``.safetensors``), a released SAT-HMR or MA-HMR checkpoint, or the name of a
+                file ``mahmr/NAME.safetensors`` in the asset folders.
+            body: see the class.
+            official_quirks: see :class:`MAHMRConfig`.
+
+        Raises:
+            InputError: no such file or name.
+            FormatError: not such a file, damaged, or weights that do not fit; the message says what they look like.
+        """
+        loaded = checkpoint.load(checkpoint.locate(path_or_name))
+        model = cls(replace(loaded.config, official_quirks=official_quirks), body)
+        model.load_state_dict(loaded.weights)
+        model.provenance = loaded.provenance
+        return model.eval()
+
+    def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Take the weights of a released checkpoint, by its own names.
+
+        Raises:
+            FormatError: they do not fit; the message names keys and shapes and says what they look like.
+        """
+        weights = official.from_official(state_dict)
+        problem = official.misfit(self.state_dict(), weights)
+        if problem is not None:
+            raise FormatError(problem)
+        self.load_state_dict(weights)
+
+    def infer(
+        self,
+        images: Sequence[Photo],
+        fov: float | Sequence[float | None] | None = None,
+        threshold: float = 0.3,
+        batch_size: int = 8,
+        precision: torch.dtype = torch.float32,
+    ) -> list[Scene]:
+        """Photographs to scenes, one per photograph; people whose confidence exceeds the threshold, surest first.
+
+        A photograph's scene does not depend on the others. Nobody is a valid scene of zero people.
+
+        Args:
+            images: image files or (H, W, 3) uint8 RGB arrays, of any sizes.
+            fov: vertical fields of view in radians, for all or per image, used instead of the predicted one.
+            batch_size: images that pass the network together.
+            precision: ``torch.bfloat16`` or ``torch.float16`` run encoder and decoder in that precision (autocast).
+
+        Raises:
+            InputError: values out of range, or an unusable image. FormatError: a damaged image file.
+        """
+        return predict_scenes(self, images, fov, threshold, batch_size, precision)
+
+    def forward(
+        self,
+        images: list[Float[Tensor, "3 _ _"]],
+        image_sizes: Tensor,
+        scale_map: Float[Tensor, "n 2"] | None = None,
+        vertical_fov: Float[Tensor, " B"] | None = None,
+    ) -> MAHMROutput:
+        """Everything about everybody: all queries, bodies included. For photographs, see :meth:`infer`.
+
+        Args:
+            images: normalised images, padded to multiples of 56 pixels at the right and bottom; each its own size.
+            image_sizes: (B, 2) height and width without padding.
+            scale_map: a known scale map (see ``EncodedImages``), which decides on token levels instead of the
+                predicted one.
+            vertical_fov: radians, known fields of view; NaN: predict it.
+        """
+        self.check_images(images)
+        encoded = self.encoder(images, scale_map)
+        decoded = self.decode(encoded)
+        sizes = image_sizes.to(decoded.hidden)
+        fov, focal = self.field_of_view(encoded.camera, sizes, vertical_fov)
+        rotations, betas = self.people(decoded.hidden)
+        translations = self.translations(decoded.hidden[-1], focal)
+        batch = rotations.shape[:2]
+        shapes = self.body_shapes(betas.flatten(0, 1))
+        posed = self.body(shapes, rotations.flatten(0, 1), translations.flatten(0, 1))
+        assert posed.vertices is not None
+        joints = self.body.keypoints(posed, self.config.keypoint_layout).unflatten(0, batch)
+        return MAHMROutput(
+            poses=axis_angles(rotations).flatten(2),
+            betas=betas,
+            boxes=decoded.boxes[-1],
+            confidences=self.confidences(decoded.hidden[-1]),
+            translations=translations,
+            vertical_fov=fov,
+            focal_px=focal,
+            image_sizes=sizes,
+            joints_3d=joints,
+            joints_2d=project(joints, focal, sizes),
+            vertices=posed.vertices.unflatten(0, batch),
+            scale_map=encoded.scale_map,
+            token_lengths=encoded.lengths,
+            hidden_states=decoded.hidden,
+        )
+
+    def compile_parts(self) -> None:
+        """Let ``torch.compile`` speed up the encoder's blocks and the decoder from the next call on.
+
+        The first calls take a minute or so; other numbers of tokens do not compile anew. Results change by rounding.
+        """
+        for block in (*self.encoder.base_blocks, *self.encoder.blocks):
+            block.compiled = True
+        self.decoder.compile(dynamic=True)
+
+    def check_images(self, images: list[Tensor]) -> None:
+        """Raise InputError for no images, or images that the network cannot take."""
+        if not images:
+            raise InputError("a batch needs at least one image")
+        most = self.config.input_size
+        for i, image in enumerate(images):
+            height, width = image.shape[-2:]
+            if image.ndim != 3 or len(image) != 3 or not (0 < height <= most and 0 < width <= most):
+                raise InputError(
+                    f"image {i} of the batch must be (3, height, width) of at most {most} pixels, "
+                    f"got {tuple(image.shape)}"
+                )
+            if height % 56 or width % 56:
+                raise InputError(
+                    f"image {i} of the batch must be padded to multiples of 56 pixels, got {height}x{width}"
+                )
+
+    def decode(self, encoded: EncodedImages) -> Decoded:
+        """Queries against the tokens of their images."""
+        memory = self.memory_projection(encoded.tokens)
+        position = self.token_positions(encoded)
+        if len(encoded.lengths) == 1:
+            return self.decoder(memory[None], position[None])
+        memory, position = (pad_sequence(x.split(encoded.lengths), batch_first=True) for x in (memory, position))
+        lengths = torch.tensor(encoded.lengths, device=memory.device)
+        mask = torch.arange(memory.shape[1], device=memory.device) < lengths[:, None]
+        return self.decoder(memory, position, mask)
+
+    def token_positions(self, encoded: EncodedImages) -> Float[Tensor, "T C"]:
+        """Position codes of the tokens of images."""
+        return self.position_codes(encoded.level, encoded.yx)
+
+    def position_codes(self, level: Int[Tensor, "*n"], yx: Int[Tensor, "*n 2"]) -> Float[Tensor, "*n C"]:
+        """Codes of places in the grids of levels: sine code of the centre on the square canvas, and the level's."""
+        half = self.config.width // 2
+        tables = []  # codes of all coordinates of a level, level after level
+        starts = [0]
+        for i in range(LEVELS):
+            cells = self.config.grid / 2**i
+            centres = (torch.arange(int(cells), device=level.device) + 0.5) / cells
+            tables.append(sine_code(centres, half))
+            starts.append(starts[-1] + int(cells))
+        table, start = torch.cat(tables), torch.tensor(starts, device=level.device)[level]
+        y, x = (start + axis for axis in yx.unbind(-1))
+        return torch.cat((table[y], table[x]), -1) + self.level_embedding[level]
+
+    def field_of_view(
+        self, camera: Float[Tensor, "B C"], sizes: Float[Tensor, "B 2"], known: Float[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Vertical field of view (radians) and focal length (pixels): known, predicted, or assumed."""
+        heights = sizes[:, 0]
+        if self.config.fov:
+            fov = self.fov_head(camera)[:, 0].float().clamp(LEAST_FOV, MOST_FOV)
+        else:
+            canvas = torch.full_like(heights, self.config.input_size)
+            fov = fov_of_focal(focal_of_fov(torch.full_like(heights, ASSUMED_FOV), canvas), heights)
+        if known is not None:
+            fov = torch.where(known.isnan(), fov, known.to(fov))
+        return fov, focal_of_fov(fov, heights)
+
+    def confidences(self, state: Float[Tensor, "*n C"]) -> Float[Tensor, "*n"]:
+        """Confidence that queries are people, from their last state."""
+        return self.heads.confidence(state)[..., 0].sigmoid()
+
+    def people(self, hidden: Float[Tensor, "L *n C"]) -> tuple[Float[Tensor, "*n J 3 3"], Float[Tensor, "*n S"]]:
+        """Rotations of all joints relative to their parents, and shapes, from states after every layer."""
+        rotations = self.all_joints(rotations_of_6d(self.heads.poses_6d(hidden)[-1].float()))
+        return rotations, self.heads.shapes(hidden)[-1].float()
+
+    def all_joints(self, posed: Float[Tensor, "*n P 3 3"]) -> Float[Tensor, "*n J 3 3"]:
+        """Rotations of all joints of the body: those that are predicted, the others at rest."""
+        names = self.body.joint_names
+        if self.config.posed_joints == names:
+            return posed
+        rest = torch.eye(3, dtype=posed.dtype, device=posed.device).expand(*posed.shape[:-3], len(names), 3, 3)
+        index = [names.index(name) for name in self.config.posed_joints]
+        return rest.index_copy(-3, torch.tensor(index, device=posed.device), posed)
+
+    def translations(self, state: Float[Tensor, "B *n C"], focal_px: Float[Tensor, " B"]) -> Float[Tensor, "B *n 3"]:
+        """Translations of bodies in the camera frame, metres, from their last state."""
+        placement = self.heads.placement(state).float()
+        focal = focal_px.view(-1, *(1,) * (placement.ndim - 2)).expand(placement.shape[:-1])
+        return metric_translation(placement, focal, self.config.input_size)
+
+    def body_shapes(self, betas: Float[Tensor, "N S"]) -> Float[Tensor, "N S2"]:
+        """Shapes as the body takes them: a body with a kid axis gets 0 there from a network without one."""
+        return nn.functional.pad(betas, (0, len(self.body.shape_params) - betas.shape[-1]))
+
+    def _check(self, body: BodyModel) -> None:
+        config = self.config
+        if body.name != config.body:
+            raise InputError(f"the configuration speaks of body {config.body!r}, the given body is {body.name!r}")
+        unknown = [name for name in config.posed_joints if name not in body.joint_names]
+        if unknown:
+            raise InputError(f"body {body.name!r} has no joint {', '.join(unknown)}, which posed_joints names")
+        if config.num_betas > len(body.shape_params):
+            raise InputError(
+                f"the network has {config.num_betas} shape parameters, body {body.name!r} has "
+                f"{len(body.shape_params)}; for SMPL's eleventh put AGORA's smpl_kid_template.npy beside the model file"
+            )

@@ -1,0 +1,203 @@
+"""Photographs to scenes with a MA-HMR network."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from crowdmesh.camera import Camera
+from crowdmesh.errors import InputError
+from crowdmesh.images import check_image, read_image
+from crowdmesh.mahmr.canvas import Canvas, prepare
+from crowdmesh.mahmr.decoder import Decoded
+from crowdmesh.mahmr.heads import axis_angles
+from crowdmesh.people import People, PersonStatus
+from crowdmesh.scene import Scene
+
+if TYPE_CHECKING:
+    from crowdmesh.mahmr.model import MAHMR
+
+Photo = str | Path | UInt8[np.ndarray, "H W 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Photographs that go through the network together, and what it finds in all of them."""
+
+    sources: list[str]
+    photos: list[UInt8[np.ndarray, "H W 3"]]
+    canvases: list[Canvas]
+    known: list[float | None]
+
+
+class Predictor:
+    """A network with its settings, for one photograph after the other.
+
+    Args:
+        fov: vertical field of view of all photographs in radians; ``None``: predict it.
+        threshold, precision: see :meth:`crowdmesh.mahmr.MAHMR.infer`.
+    """
+
+    def __init__(
+        self, model: MAHMR, fov: float | None = None, threshold: float = 0.3, precision: torch.dtype = torch.float32
+    ) -> None:
+        self.model, self.fov, self.threshold, self.precision = model, fov, threshold, precision
+
+    def __call__(self, photo: Photo) -> tuple[Scene, tuple[str, ...]]:
+        """The scene of a photograph, and what a reader should know, one sentence each."""
+        (scene,) = predict_scenes(self.model, [photo], self.fov, self.threshold, 1, self.precision)
+        notes = [f"camera: {scene.provenance['camera']}"]
+        if not len(scene.people):
+            best = scene.provenance["best_confidence"]
+            notes.append(f"nobody above confidence {self.threshold:g}; the best query has {best:.2f}")
+        elif len(scene.people) == self.model.config.queries:
+            notes.append(f"as many people as the network has queries ({len(scene.people)}); there may be more")
+        return scene, tuple(notes)
+
+    def signature(self, photo: Path) -> dict[str, Any]:
+        """What decides the result: the photograph's content, the weights, the settings."""
+        return {
+            "photo_sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
+            "weights": self.model.provenance,
+            "settings": {
+                "fov": self.fov,
+                "threshold": self.threshold,
+                "precision": str(self.precision).removeprefix("torch."),
+                "network": self.model.config.to_dict(),
+            },
+        }
+
+
+def predict_scenes(
+    model: MAHMR,
+    images: Sequence[Photo],
+    fov: float | Sequence[float | None] | None,
+    threshold: float,
+    batch_size: int,
+    precision: torch.dtype,
+) -> list[Scene]:
+    """See :meth:`crowdmesh.mahmr.MAHMR.infer`."""
+    if isinstance(images, (str, Path, np.ndarray)):
+        raise InputError("infer takes a list of photographs; for one, give [photo]")
+    if not 0 <= threshold < 1:
+        raise InputError(f"threshold must lie in [0, 1), got {threshold:g}")
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    known = _known_fovs(fov, len(images))
+    scenes: list[Scene] = []
+    for start in range(0, len(images), batch_size):
+        chosen = slice(start, start + batch_size)
+        scenes += _predict_batch(model, _batch(model, images[chosen], known[chosen]), threshold, precision)
+    return scenes
+
+
+def _known_fovs(fov: float | Sequence[float | None] | None, count: int) -> list[float | None]:
+    known = [fov] * count if fov is None or isinstance(fov, (int, float)) else list(fov)
+    if len(known) != count:
+        raise InputError(f"{len(known)} fields of view for {count} images; give one per image (None: predict it)")
+    for value in known:
+        if value is not None and not 0 < value < math.pi:
+            raise InputError(f"a field of view must lie between 0 and pi radians, got {value:g}; are these degrees?")
+    return known
+
+
+def _batch(model: MAHMR, images: Sequence[Photo], known: list[float | None]) -> _Batch:
+    device = next(model.parameters()).device
+    sources = [Path(image).name if isinstance(image, (str, Path)) else "array" for image in images]
+    photos = [read_image(image) if isinstance(image, (str, Path)) else check_image(image) for image in images]
+    canvases = [prepare(photo, model.config.input_size, device) for photo in photos]
+    return _Batch(sources, photos, canvases, known)
+
+
+def _predict_batch(model: MAHMR, batch: _Batch, threshold: float, precision: torch.dtype) -> list[Scene]:
+    device = batch.canvases[0].pixels.device
+    autocast = torch.autocast(device.type, precision, enabled=precision is not torch.float32)
+    with torch.inference_mode(), autocast:
+        encoded = model.encoder([canvas.pixels for canvas in batch.canvases])
+        decoded = model.decode(encoded)
+        confidences = model.confidences(decoded.hidden[-1]).float()
+    with torch.inference_mode():
+        sizes = torch.tensor([(canvas.height, canvas.width) for canvas in batch.canvases], device=device).float()
+        known = torch.tensor([math.nan if v is None else v for v in batch.known], device=device)
+        fov, _ = model.field_of_view(encoded.camera.float(), sizes, known)
+        return [
+            _scene(model, batch, i, decoded, confidences[i], float(value), threshold)
+            for i, value in enumerate(fov.tolist())
+        ]
+
+
+def _scene(
+    model: MAHMR, batch: _Batch, i: int, decoded: Decoded, confidence: Float[Tensor, " Q"], fov: float, threshold: float
+) -> Scene:
+    """One image's people above the threshold, the most certain one first."""
+    canvas, photo = batch.canvases[i], batch.photos[i]
+    camera, source = _camera(model, canvas, fov, batch.known[i] is not None)
+    order = confidence.argsort(descending=True, stable=True)
+    chosen = order[: int((confidence > threshold).sum())]
+    hidden = decoded.hidden[:, i, chosen].float()
+    rotations, betas = model.people(hidden)
+    focal = torch.full((1,), camera.fy, device=hidden.device)
+    translations = model.translations(hidden[-1:], focal)[0]
+    shapes = model.body_shapes(betas)
+    posed = model.body(shapes, rotations, translations)
+    assert posed.vertices is not None
+    height, width = photo.shape[:2]
+    people = People(
+        body=model.body.name,
+        pose=_array(axis_angles(rotations)),
+        shape=_array(shapes),
+        translation_m=_array(translations),
+        stature_m=_array(model.body.stature(shapes)),
+        vertices_m=_array(posed.vertices, np.float32),
+        joints_m=_array(posed.joints, np.float32),
+        boxes_px=_boxes(decoded.boxes[-1, i, chosen], canvas, model.config.input_size, width, height),
+        scores=_array(confidence[chosen]),
+        status=np.full(len(chosen), PersonStatus.PREDICTED),
+    )
+    provenance: dict[str, Any] = {
+        "source": batch.sources[i],
+        "crowdmesh": version("crowdmesh"),
+        "method": "ma-hmr",
+        "camera": source,
+        "threshold": threshold,
+        "best_confidence": float(confidence.max()),
+        "weights": model.provenance,
+    }
+    return Scene(camera.scaled(width, height), people, photo, provenance)
+
+
+def _camera(model: MAHMR, canvas: Canvas, fov: float, known: bool) -> tuple[Camera, str]:
+    """The camera of the resized image, and where it comes from; focal lengths no camera has are bounded, and said."""
+    source = "given" if known else "predicted by the network" if model.config.fov else "assumed by the network"
+    if not known:
+        shortest, longest = Camera.focal_range(canvas.width, canvas.height)
+        bounds = tuple(2 * math.atan(canvas.height / (2 * focal)) for focal in (longest, shortest))
+        bounded = min(max(fov, bounds[0]), bounds[1])
+        if bounded != fov:
+            source += f", bounded from an implausible {math.degrees(fov):.1f}°"
+            fov = bounded
+    source += f" (vertical field of view {math.degrees(fov):.1f}°)"
+    return Camera.from_vertical_fov(fov, canvas.width, canvas.height), source
+
+
+def _boxes(
+    boxes: Float[Tensor, "K 4"], canvas: Canvas, input_size: int, width: int, height: int
+) -> Float[np.ndarray, "K 4"]:
+    """Left, top, right, bottom in pixels of the photograph."""
+    centre, size = _array(boxes[:, :2]), _array(boxes[:, 2:])
+    corners = np.stack((centre - size / 2, centre + size / 2), 1) * input_size
+    return (corners * (width / canvas.width, height / canvas.height)).reshape(-1, 4)
+
+
+def _array(values: Tensor, dtype: type = np.float64) -> np.ndarray:
+    return values.detach().cpu().numpy().astype(dtype)
