@@ -27,7 +27,9 @@ from crowdmesh.scene import Scene
 if TYPE_CHECKING:
     from crowdmesh.mahmr.model import MAHMR
 
-Photo = str | Path | UInt8[np.ndarray, "H W 3"]
+_WITHIN = 1 + 1e-9  # so that rounding does not lead out of a range
+
+Photo = str | Path | UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class _Batch:
     """Photographs that go through the network together, and what it finds in all of them."""
 
     sources: list[str]
-    photos: list[UInt8[np.ndarray, "H W 3"]]
+    photos: list[UInt8[np.ndarray, "_ _ 3"]]
     canvases: list[Canvas]
     known: list[float | None]
 
@@ -141,17 +143,17 @@ def _scene(
 ) -> Scene:
     """One image's people above the threshold, the most certain one first."""
     canvas, photo = batch.canvases[i], batch.photos[i]
-    camera, source = _camera(model, canvas, fov, batch.known[i] is not None)
+    height, width = photo.shape[:2]
+    camera, source = _camera(model, canvas, photo, fov, batch.known[i] is not None)
     order = confidence.argsort(descending=True, stable=True)
     chosen = order[: int((confidence > threshold).sum())]
     hidden = decoded.hidden[:, i, chosen].float()
     rotations, betas = model.people(hidden)
-    focal = torch.full((1,), camera.fy, device=hidden.device)
+    focal = torch.full((1,), camera.fy * canvas.height / height, device=hidden.device)
     translations = model.translations(hidden[-1:], focal)[0]
     shapes = model.body_shapes(betas)
     posed = model.body(shapes, rotations, translations)
     assert posed.vertices is not None
-    height, width = photo.shape[:2]
     people = People(
         body=model.body.name,
         pose=_array(axis_angles(rotations)),
@@ -173,21 +175,28 @@ def _scene(
         "best_confidence": float(confidence.max()),
         "weights": model.provenance,
     }
-    return Scene(camera.scaled(width, height), people, photo, provenance)
+    return Scene(camera, people, photo, provenance)
 
 
-def _camera(model: MAHMR, canvas: Canvas, fov: float, known: bool) -> tuple[Camera, str]:
-    """The camera of the resized image, and where it comes from; focal lengths no camera has are bounded, and said."""
+def _camera(
+    model: MAHMR, canvas: Canvas, photo: UInt8[np.ndarray, "H W 3"], fov: float, known: bool
+) -> tuple[Camera, str]:
+    """The photograph's camera, and where it comes from; a predicted focal length no camera has is bounded, and said.
+
+    Rounding makes the resized image's pixels slightly oblong on the photograph, and the camera keeps that.
+    """
+    height, width = photo.shape[:2]
+    across, down = width / canvas.width, height / canvas.height
+    focal = canvas.height / (2 * math.tan(fov / 2))
     source = "given" if known else "predicted by the network" if model.config.fov else "assumed by the network"
     if not known:
-        shortest, longest = Camera.focal_range(canvas.width, canvas.height)
-        bounds = tuple(2 * math.atan(canvas.height / (2 * focal)) for focal in (longest, shortest))
-        bounded = min(max(fov, bounds[0]), bounds[1])
-        if bounded != fov:
+        shortest, longest = Camera.focal_range(width, height)
+        bounded = min(max(focal, shortest * _WITHIN / min(across, down)), longest / _WITHIN / max(across, down))
+        if bounded != focal:
             source += f", bounded from an implausible {math.degrees(fov):.1f}°"
-            fov = bounded
-    source += f" (vertical field of view {math.degrees(fov):.1f}°)"
-    return Camera.from_vertical_fov(fov, canvas.width, canvas.height), source
+            focal = bounded
+    camera = Camera(focal * across, focal * down, width / 2, height / 2, width, height)
+    return camera, f"{source} (vertical field of view {math.degrees(camera.vertical_fov):.1f}°)"
 
 
 def _boxes(

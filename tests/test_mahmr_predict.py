@@ -1,0 +1,226 @@
+"""Photographs to scenes with a small network of made-up weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_mahmr import tiny
+
+from crowdmesh.cli import main
+from crowdmesh.errors import FormatError, InputError
+from crowdmesh.mahmr import MAHMR
+from crowdmesh.mahmr.canvas import prepare
+from crowdmesh.mahmr.checkpoint import save
+from crowdmesh.people import PersonStatus
+from crowdmesh.scene import Scene
+
+SIZES = [(48, 64), (90, 40), (16, 160), (300, 500), (55, 55)]
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Colourful noise."""
+    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def sure(model: MAHMR, level: float) -> MAHMR:
+    """The network with confidences around a level."""
+    torch.nn.init.constant_(model.heads.confidence.bias, math.log(level / (1 - level)))
+    return model
+
+
+@pytest.fixture(scope="module")
+def model() -> MAHMR:
+    return sure(tiny(112), 0.5)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save(sure(tiny(112, queries=3), 0.99), path, "Apache-2.0 (made-up numbers)")
+    return path
+
+
+def test_the_canvas_is_the_photograph_resized_and_padded():
+    canvas = prepare(picture(300, 500), 112)
+    assert (canvas.height, canvas.width) == (int(112 / 500 * 300), 112) == (67, 112)
+    assert canvas.pixels.shape == (3, 112, 112)
+    resized = cv2.resize(picture(300, 500), (112, 67)).transpose(2, 0, 1) / 255
+    mean, std = (np.array(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    np.testing.assert_allclose(canvas.pixels[:, :67].numpy(), (resized - mean) / std, atol=1e-6)
+    np.testing.assert_allclose(canvas.pixels[:, 67:].numpy(), np.broadcast_to(-mean / std, (3, 45, 112)), atol=1e-6)
+
+
+def test_a_scene_per_photograph_whatever_the_batch(model):
+    photos = [picture(*size, seed=i) for i, size in enumerate(SIZES)]
+    scenes = model.infer(photos, threshold=0.45)
+    one_by_one = model.infer(photos, threshold=0.45, batch_size=1)
+    assert sum(len(scene.people) for scene in scenes) > 20
+    for scene, alone, (height, width) in zip(scenes, one_by_one, SIZES, strict=True):
+        assert (scene.camera.height, scene.camera.width) == (height, width)
+        assert len(scene.people) == len(alone.people)
+        assert np.allclose(scene.people.vertices_m, alone.people.vertices_m, atol=1e-4)
+        assert np.allclose(scene.people.boxes_px, alone.people.boxes_px, atol=1e-2)
+        assert scene.people.scores is not None
+        assert (np.diff(scene.people.scores) <= 0).all() and (scene.people.scores > 0.45).all()
+        assert set(scene.people.statuses) <= {PersonStatus.PREDICTED}
+
+
+def test_scene_and_network_agree_in_pixels(model):
+    """Joints through the scene's camera are the network's 2D joints, at the photograph's size."""
+    photo = picture(300, 500)
+    (scene,) = model.infer([photo], threshold=0.0)
+    canvas = prepare(photo, 112)
+    with torch.no_grad():
+        output = model([canvas.pixels], torch.tensor([(canvas.height, canvas.width)]))
+    order = output.confidences[0].argsort(descending=True, stable=True)
+    expected = output.joints_2d[0, order].numpy() * (500 / canvas.width, 300 / canvas.height)
+    joints = output.joints_3d[0, order].numpy()
+    assert np.allclose(scene.camera.project(joints), expected, atol=2e-2)
+    pelvis = scene.people.joints_m[:, model.body.pelvis]
+    assert np.allclose(pelvis, joints[:, 0], atol=1e-5)
+    assert scene.camera.vertical_fov == pytest.approx(output.vertical_fov.item(), rel=1e-6)
+    assert np.allclose(scene.people.stature_m, model.body.stature(output.betas[0, order]).detach().numpy(), atol=1e-5)
+
+
+def test_a_known_field_of_view_per_photograph(model):
+    photos = [picture(48, 64), picture(48, 64)]
+    free, known = model.infer(photos, fov=[None, 0.9])
+    assert known.camera.vertical_fov == pytest.approx(0.9)
+    assert free.camera.vertical_fov != pytest.approx(0.9)
+    assert "given" in known.provenance["camera"] and "predicted" in free.provenance["camera"]
+    ratio = known.people.translation_m[:, 2] / free.people.translation_m[:, 2]
+    assert np.allclose(ratio, known.camera.fy / free.camera.fy, rtol=1e-5)
+    (everywhere,) = model.infer(photos[:1], fov=0.9)
+    assert everywhere.camera == known.camera
+
+
+@pytest.mark.parametrize("raw", [-5.0, 0.0, 3.3, 50.0])
+def test_fields_of_view_that_no_camera_has_are_bounded_and_said(raw):
+    model = sure(tiny(112), 0.5)
+    torch.nn.init.constant_(model.fov_head.layers[-1].bias, raw)
+    torch.nn.init.zeros_(model.fov_head.layers[-1].weight)
+    (scene,) = model.infer([picture(64, 48)])
+    assert len(scene.people)
+    assert np.isfinite(scene.people.vertices_m).all()
+    if raw > 1:
+        assert "implausible" in scene.provenance["camera"]
+
+
+def test_nobody_is_a_scene_of_nobody(tmp_path):
+    (scene,) = sure(tiny(112), 1e-6).infer([picture(48, 64)])
+    assert len(scene.people) == 0
+    assert scene.provenance["best_confidence"] < 0.3
+    scene.save(tmp_path / "x.scene.npz")
+    assert len(Scene.load(tmp_path / "x.scene.npz").people) == 0
+
+
+def test_no_photographs_give_no_scenes(model):
+    assert model.infer([]) == []
+
+
+def test_half_precision_is_close(model):
+    (exact,), (rough,) = (
+        model.infer([picture(300, 500)], threshold=0.0, precision=precision)
+        for precision in (torch.float32, torch.bfloat16)
+    )
+    order = rough.people.scores.argsort(), exact.people.scores.argsort()
+    assert len(exact.people) == len(rough.people) == 50
+    assert np.median(abs(rough.people.scores[order[0]] - exact.people.scores[order[1]])) < 0.02
+    assert rough.camera.vertical_fov == pytest.approx(exact.camera.vertical_fov, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([np.zeros((48, 64), np.uint8)],), "uint8 RGB"),
+        (([np.zeros((48, 64, 4), np.uint8)],), "uint8 RGB"),
+        (([np.zeros((48, 64, 3))],), "uint8 RGB"),
+        (([np.zeros((8, 64, 3), np.uint8)],), "at least 16x16"),
+        ((np.zeros((48, 64, 3), np.uint8),), "takes a list"),
+        (([picture(48, 64)], 60.0), "are these degrees"),
+        (([picture(48, 64)], [0.5, 0.6]), "2 fields of view for 1 images"),
+        (([picture(48, 64)], None, 1.5), "threshold"),
+        (([picture(48, 64)], None, 0.3, 0), "batch_size"),
+        ((["nowhere.jpg"],), "nowhere.jpg does not exist"),
+    ],
+)
+def test_what_infer_cannot_use(unchecked, model, arguments, message):
+    with pytest.raises(InputError, match=message):
+        model.infer(*arguments)
+
+
+def test_predict_writes_what_reconstruct_writes(weights, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(120, 100))
+    arguments = ["predict", str(tmp_path / "a.png"), "--weights", str(weights), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert "predicted by the network" in " ".join(capsys.readouterr().out.split())
+    scene = Scene.load(tmp_path / "out" / "a.scene.npz")
+    table = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert len(scene.people) == len(table["people"]) > 0
+    assert table["provenance"]["weights"]["licence"] == "Apache-2.0 (made-up numbers)"
+    assert len(table["provenance"]["weights"]["sha256"]) == 64
+    assert table["dto"] is None
+    assert (tmp_path / "out" / "a.glb").is_file()
+    assert cv2.imread(str(tmp_path / "out" / "a.png")) is not None
+    assert main(arguments) == 0
+    assert "skipped" in capsys.readouterr().out
+    assert main([*arguments, "--threshold", "0.2"]) == 1  # other settings: not replaced without --overwrite
+    assert main([*arguments, "--fov", "50", "--overwrite"]) == 0
+    assert Scene.load(tmp_path / "out" / "a.scene.npz").camera.vertical_fov == pytest.approx(math.radians(50))
+
+
+def test_predict_says_that_it_found_nobody(tmp_path, capsys):
+    save(sure(tiny(112), 1e-6), tmp_path / "shy.safetensors", "none")
+    cv2.imwrite(str(tmp_path / "a.png"), picture(48, 64))
+    folder = tmp_path / "out"
+    photo, file = str(tmp_path / "a.png"), str(tmp_path / "shy.safetensors")
+    assert main(["predict", photo, "--weights", file, "--out", str(folder)]) == 0
+    assert "nobody above confidence 0.3" in " ".join(capsys.readouterr().out.split())
+    assert len(Scene.load(folder / "a.scene.npz").people) == 0
+    assert (folder / "a.png").is_file() and not (folder / "a.glb").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--weights", "nowhere.safetensors"], "nowhere"),
+        (["--weights", "{weights}", "--fov", "0.6"], "--fov is the vertical field of view in degrees"),
+        (["--weights", "{weights}", "--device", "cuda"], "no CUDA device"),
+    ],
+)
+def test_what_predict_cannot_use(weights, tmp_path, capsys, extra, message):
+    if "cuda" in extra and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    cv2.imwrite(str(tmp_path / "a.png"), picture(48, 64))
+    arguments = [argument.format(weights=weights) for argument in extra]
+    assert main(["predict", str(tmp_path / "a.png"), *arguments, "--out", str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_predict_on_sample_photographs(weights, photos, tmp_path):
+    assert main(["predict", str(photos), "--weights", str(weights), "--out", str(tmp_path)]) == 0
+    names = [path.stem for path in sorted(photos.glob("*.jpg"))]
+    assert names
+    for name in names:
+        assert Scene.load(tmp_path / f"{name}.scene.npz").image is not None
+        assert (tmp_path / f"{name}.png").is_file()
+
+
+def test_weights_that_can_run_code_are_refused(tmp_path, capsys):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return print, ("this must not be printed",)
+
+    (tmp_path / "evil.bin").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(FormatError, match="nothing of it was run"):
+        MAHMR.from_pretrained(tmp_path / "evil.bin")
+    assert "must not" not in capsys.readouterr().out
