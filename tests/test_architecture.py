@@ -72,6 +72,7 @@ def test_public_names():
         "crowdmesh.dto": importlib.import_module("crowdmesh.dto").__all__,
         "crowdmesh.body": importlib.import_module("crowdmesh.body").__all__,
         "crowdmesh.experts": importlib.import_module("crowdmesh.experts").__all__,
+        "crowdmesh.mahmr": importlib.import_module("crowdmesh.mahmr").__all__,
         "crowdmesh.visual": importlib.import_module("crowdmesh.visual").__all__,
         "crowdmesh.adapters": importlib.import_module("crowdmesh.adapters").__all__,
         "crowdmesh.synth": importlib.import_module("crowdmesh.synth").__all__,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crowdmesh.dto import DTOConfig, Placement, place
     from crowdmesh.errors import AssetError, CrowdMeshError, FormatError, InputError
     from crowdmesh.experts import Reconstruction, Reconstructor, load_experts, reconstruct
+    from crowdmesh.mahmr import MAHMR, MAHMRConfig
     from crowdmesh.masks import Masks
     from crowdmesh.people import People, PersonStatus
     from crowdmesh.scene import Scene
@@ -36,6 +37,8 @@ _HOMES = {
     "DTOConfig": "dto",
     "FormatError": "errors",
     "InputError": "errors",
+    "MAHMR": "mahmr",
+    "MAHMRConfig": "mahmr",
     "Masks": "masks",
     "People": "people",
     "PersonStatus": "people",
@@ -53,12 +56,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "MAHMR",
     "AssetError",
     "Camera",
     "CrowdMeshError",
     "DTOConfig",
     "FormatError",
     "InputError",
+    "MAHMRConfig",
     "Masks",
     "People",
     "PersonStatus",

@@ -9,7 +9,9 @@ they add one constant to all scores of a query.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +131,13 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Learned queries, refined layer by layer together with their boxes."""
+    """Learned queries, refined layer by layer together with their boxes.
+
+    Attributes:
+        compiled: the layers run compiled, for any number of tokens.
+    """
+
+    compiled = False
 
     def __init__(self, config: MAHMRConfig) -> None:
         super().__init__()
@@ -168,26 +176,50 @@ class Decoder(nn.Module):
         x = self.content.expand(batch, -1, -1) if content is None else content
         reference = (self.anchors.expand(batch, -1, -1) if anchors is None else anchors).sigmoid()
         hidden, references, boxes = [], [], []
-        for i, (layer, box_head) in enumerate(zip(self.layers, self.box_heads, strict=True)):
-            anchor = reference.detach()
-            centre = sine_code_2d(anchor[..., :2], self.width)
-            position = self.position_head(torch.cat((centre, sine_code_2d(anchor[..., 2:], self.width)), -1))
-            sine = centre if i == 0 else centre * self.query_scale(x)
-            sine = sine * self._size_factor(x, anchor)
-            x = layer(x, position, sine, memory, memory_position, memory_mask, query_mask)
-            state = self.norm(x)
-            move = box_head(state)
-            hidden.append(state)
+        step = _compiled_step() if self.compiled and not torch.compiler.is_compiling() else Decoder.step
+        for layer, box_head in zip(self.layers, self.box_heads, strict=True):
+            assert isinstance(layer, DecoderLayer) and isinstance(box_head, MLP)
             references.append(reference)
-            # The box's gradient also reaches the layer before, the next anchor's does not ("look forward twice").
-            boxes.append((move + _logit(reference)).sigmoid())
-            reference = (move + _logit(anchor)).sigmoid()
+            x, state, box, reference = step(
+                self, layer, box_head, x, reference, memory, memory_position, memory_mask, query_mask
+            )
+            hidden.append(state)
+            boxes.append(box)
         return Decoded(torch.stack(hidden), torch.stack(references), torch.stack(boxes))
+
+    def step(
+        self,
+        layer: DecoderLayer,
+        box_head: MLP,
+        x: Float[Tensor, "B Q C"],
+        reference: Float[Tensor, "B Q 4"],
+        memory: Float[Tensor, "B N C"],
+        memory_position: Float[Tensor, "B N C"],
+        memory_mask: Bool[Tensor, "B N"] | None,
+        query_mask: Bool[Tensor, "Q Q"] | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries and their anchors through one layer: content, normalised state, boxes, next anchors."""
+        anchor = reference.detach()
+        centre = sine_code_2d(anchor[..., :2], self.width)
+        position = self.position_head(torch.cat((centre, sine_code_2d(anchor[..., 2:], self.width)), -1))
+        sine = centre if layer.cross_attention.first else centre * self.query_scale(x)
+        sine = sine * self._size_factor(x, anchor)
+        x = layer(x, position, sine, memory, memory_position, memory_mask, query_mask)
+        state = self.norm(x)
+        move = box_head(state)
+        # The box's gradient also reaches the layer before, the next anchor's does not ("look forward twice").
+        return x, state, (move + _logit(reference)).sigmoid(), (move + _logit(anchor)).sigmoid()
 
     def _size_factor(self, x: Float[Tensor, "B Q C"], anchor: Float[Tensor, "B Q 4"]) -> Float[Tensor, "B Q C"]:
         """How much the position's halves for y and x count: less for a large box, as far as the query wants it."""
         factor = self.size_head(x).sigmoid() / anchor[..., 2:]
         return factor.flip(-1).repeat_interleave(self.width // 2, -1)
+
+
+@cache
+def _compiled_step() -> Callable[..., tuple[Tensor, ...]]:
+    """One layer, compiled once for the first and once for all others."""
+    return torch.compile(Decoder.step, dynamic=True)
 
 
 def _logit(share: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -161,9 +161,7 @@ class ScaleAdaptiveEncoder(nn.Module):
         _, fine = rows.split(self.run(self.blocks[: self.config.early_depth], row, rows))
         return fine, image, yx
 
-    def base_tokens(
-        self, pixels: Float[Tensor, "n 3 28 28"], position: Float[Tensor, "n C"]
-    ) -> Float[Tensor, "n C"]:
+    def base_tokens(self, pixels: Float[Tensor, "n 3 28 28"], position: Float[Tensor, "n C"]) -> Float[Tensor, "n C"]:
         """One token per cell, at half resolution, before any block; ``position`` is its embedding."""
         return self.project(BASE, F.avg_pool2d(pixels, 2)) + position
 

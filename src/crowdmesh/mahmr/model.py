@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from crowdmesh.body import BodyModel, load_body
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import checkpoint, official
-from crowdmesh.mahmr.attention import MLP
+from crowdmesh.mahmr.attention import MLP, Block
 from crowdmesh.mahmr.config import LEVELS, MAHMRConfig
 from crowdmesh.mahmr.decoder import Decoded, Decoder
 from crowdmesh.mahmr.encoder import EncodedImages, ScaleAdaptiveEncoder
@@ -221,13 +221,14 @@ class MAHMR(nn.Module):
         )
 
     def compile_parts(self) -> None:
-        """Let ``torch.compile`` speed up the encoder's blocks and the decoder from the next call on.
+        """Use ``torch.compile`` for the encoder's blocks and the decoder from the next call on.
 
-        The first calls take a minute or so; other numbers of tokens do not compile anew. Results change by rounding.
+        The first call then takes a minute or more, and so does the first with several images; other numbers of tokens
+        do not compile anew. Results change by rounding. On a CPU it is no faster: matrix products are what takes time.
         """
-        for block in (*self.encoder.base_blocks, *self.encoder.blocks):
-            block.compiled = True
-        self.decoder.compile(dynamic=True)
+        for part in self.modules():
+            if isinstance(part, (Block, Decoder)):
+                part.compiled = True
 
     def check_images(self, images: list[Tensor]) -> None:
         """Raise InputError for no images, or images that the network cannot take."""
