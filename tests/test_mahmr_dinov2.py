@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import MAHMRConfig, dinov2, official
-from crowdmesh.mahmr.layout import layout
+from crowdmesh.mahmr.network import tensor_shapes
 
 
 def authors_state(config: MAHMRConfig = SMALL, side: int = 5) -> dict[str, torch.Tensor]:
@@ -55,7 +55,8 @@ def transformers_state(authors: dict[str, torch.Tensor], depth: int = SMALL.dept
 def test_a_dinov2_encoder_becomes_ours():
     authors = authors_state()
     ours = dinov2.encoder_state(authors, SMALL)
-    wanted = {name: shape for name, shape in layout(SMALL) if name.startswith("encoder.") and ".map_" not in name}
+    shapes = tensor_shapes(SMALL).items()
+    wanted = {name: shape for name, shape in shapes if name.startswith("encoder.") and ".map_" not in name}
     assert {name: tuple(tensor.shape) for name, tensor in ours.items()} == wanted
     assert torch.equal(ours["encoder.blocks.2.qkv.weight"], authors["blocks.2.attn.qkv.weight"])
     assert torch.equal(ours["encoder.norm.bias"], authors["norm.bias"])

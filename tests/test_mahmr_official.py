@@ -14,7 +14,7 @@ from released_weights import SMALL, official_shapes, official_state
 from crowdmesh.body import load_body
 from crowdmesh.errors import FormatError
 from crowdmesh.mahmr import MAHMR, MAHMRConfig, official
-from crowdmesh.mahmr.layout import layout
+from crowdmesh.mahmr.network import tensor_shapes
 
 STAGES = {  # recorded name: configuration, description
     "stage3_fov_kid": (MAHMRConfig.official(), "MA-HMR stage 3 "),
@@ -59,7 +59,7 @@ def test_every_recorded_key_is_accounted_for(vectors, stage):
 
     weights = official.from_official(state)
     assert len(weights) == len(state) - 12 - 36
-    assert {name: tuple(tensor.shape) for name, tensor in weights.items()} == dict(layout(config))
+    assert {name: tuple(tensor.shape) for name, tensor in weights.items()} == tensor_shapes(config)
     assert official.recognise(state) == config
     assert official.describe(state).startswith(description)
     recorded = json.loads((vectors / "state_dict_keys.json").read_text())[stage]["num_parameters"]
@@ -84,7 +84,7 @@ def test_recorded_names_are_those_of_this_file(vectors):
 def test_names_and_shapes_are_those_of_the_network(smpl, kid, fov, denoising):
     config = replace(SMALL, num_betas=10 + kid, fov=fov, denoising=denoising)
     state = MAHMR(config, smpl).state_dict()
-    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == dict(layout(config))
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == tensor_shapes(config)
     assert official.recognise(official_state(config)) == config
     assert official.misfit(state, official.from_official(official_state(config))) is None
 
@@ -92,7 +92,7 @@ def test_names_and_shapes_are_those_of_the_network(smpl, kid, fov, denoising):
 def test_layout_of_the_open_body():
     config = MAHMRConfig.tiny(112)
     state = MAHMR(config).state_dict()
-    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == dict(layout(config))
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == tensor_shapes(config)
     assert official.describe(state).startswith("MA-HMR for another body than SMPL (36 joints, 6 shape parameters)")
 
 
@@ -208,13 +208,13 @@ def test_descriptions():
 
 
 def test_a_misfit_names_tensors_shapes_and_kinds():
-    wanted = dict(layout(SMALL))
+    wanted = tensor_shapes(SMALL)
     stage1 = official.from_official(official_state(replace(SMALL, num_betas=10, fov=False, denoising=True)))
     problem = official.misfit(wanted, stage1)
     assert problem is not None
     for part in (
         "they look like MA-HMR stage 1", "it is MA-HMR stage 3", "8 missing (fov_head.layers.0.weight, ", "and 5 more",
-        "5 of another shape (heads.shape.0.layers.2.weight [10, 64] instead of [11, 64], ",
+        "5 of another shape (heads.mean_shape [10] instead of [11], ",
         "2 not part of it (denoising_encoder.",
     ):  # fmt: skip
         assert part in problem, part
@@ -224,7 +224,7 @@ def test_a_misfit_names_tensors_shapes_and_kinds():
 
 def test_ten_shape_parameters_become_eleven_only_when_asked():
     state = official_state(replace(SMALL, num_betas=10))
-    wanted = dict(layout(SMALL))
+    wanted = tensor_shapes(SMALL)
     narrow = official.from_official(state)
     assert "widen_betas=True" in (official.misfit(wanted, narrow) or "")
     wide = official.from_official(state, widen_betas=True)
@@ -238,7 +238,7 @@ def test_ten_shape_parameters_become_eleven_only_when_asked():
 def test_widening_touches_only_the_last_layer_even_if_the_network_is_ten_wide():
     config = replace(SMALL, num_betas=10, denoising=True)
     weights = official.from_official(official_state(config), widen_betas=True)
-    assert official.misfit(dict(layout(replace(config, num_betas=11))), weights) is None
+    assert official.misfit(tensor_shapes(replace(config, num_betas=11)), weights) is None
 
 
 def test_network_takes_official_weights(smpl):

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import MAHMR, MAHMRConfig, checkpoint, official
-from crowdmesh.mahmr.layout import UNTRAINED, layout
+from crowdmesh.mahmr.checkpoint import UNTRAINED
+from crowdmesh.mahmr.network import tensor_shapes
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_convert_keeps_every_number_and_no_body(released):
     done = checkpoint.convert(released, out)
     stored = load_file(out)
     weights = official.from_official(state)
-    assert stored.keys() == weights.keys() == dict(layout(SMALL)).keys()
+    assert stored.keys() == weights.keys() == tensor_shapes(SMALL).keys()
     assert all(torch.equal(stored[name], weights[name]) for name in weights)
     assert not any("human_model" in name or len(tensor) == 6890 for name, tensor in stored.items())
     assert done.config == SMALL and done.description.startswith("MA-HMR stage 3")
@@ -219,7 +220,7 @@ def test_other_things_in_a_pytorch_file(tmp_path, value, message):
         (lambda t, h: {k: v for k, v in h.items() if k != "config"}, "lacks config"),
         (lambda t, h: h | {"licence": None}, "lacks licence"),
         (lambda t, h: h | {"config": h["config"] | {"depth": 4}}, "14 missing"),
-        (lambda t, h: h | {"config": h["config"] | {"depth": 10**9}}, "missing"),
+        (lambda t, h: h | {"config": h["config"] | {"depth": 10**9}}, "depth must lie between"),
         (lambda t, h: h | {"config": h["config"] | {"queries": 6}}, r"decoder.content \[5, 64\] instead of \[6, 64\]"),
         (lambda t, h: h | {"config": h["config"] | {"colour": "red"}}, "colour"),
         (lambda t, h: h | {"config": h["config"] | {"width": "64"}}, "width"),

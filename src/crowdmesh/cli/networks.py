@@ -61,15 +61,19 @@ def _to_onnx(
 ) -> int:  # fmt: skip
     if licence is not None:
         raise InputError("--licence belongs to .safetensors files; an .onnx file takes that of its weights")
-    from crowdmesh.mahmr import MAHMR
+    from crowdmesh.mahmr.checkpoint import load, locate
     from crowdmesh.mahmr.export import export_onnx
 
-    model = MAHMR.from_pretrained(weights)
-    size = model.config.input_size
-    done = export_onnx(model, out, height or size, width or size, batch, max_tokens)
-    rows = table("output", "shape", "largest difference")
+    network = load(locate(weights)).network()
+    size = network.config.input_size
+    done = export_onnx(network, out, height or size, width or size, batch, max_tokens)
+    rows = table("output", "largest difference from the network")
     for name, difference in done.differences.items():
-        rows.add_row(name, " x ".join(map(str, done.shapes[name])), f"{difference:.1e}")
+        rows.add_row(name, f"{difference:.1e}")
     console().print(rows)
-    console().print(f"wrote {out}, compared with the network on one picture", highlight=False, markup=False)
+    console().print(
+        f"wrote {out} ({done.bytes / 1e6:.0f} MB, room for {done.most_tokens} tokens), compared in {done.runtime} on "
+        f"made-up pictures of {', '.join(map(str, done.tokens))} tokens",
+        highlight=False, markup=False,
+    )  # fmt: skip
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
 
 import torch
@@ -53,13 +52,7 @@ def dense_attention(
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block of DINOv2: attention and a GELU layer, each scaled per channel (LayerScale).
-
-    Attributes:
-        compiled: what lies before and after the attention runs compiled, for any number of tokens.
-    """
-
-    compiled = False
+    """Pre-norm transformer block of DINOv2: attention and a GELU layer, each scaled per channel (LayerScale)."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -75,9 +68,7 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n C"], attend: Attend) -> Float[Tensor, "*n C"]:
         """Transform tokens; ``attend`` knows which tokens see each other."""
-        compiled = self.compiled and not torch.compiler.is_compiling()
-        before, after = _compiled_halves() if compiled else (Block.before, Block.after)
-        return after(self, x, attend(*before(self, x)))
+        return self.after(x, attend(*self.before(x)))
 
     def before(self, x: Float[Tensor, "*n C"]) -> tuple[Tensor, ...]:
         """Queries, keys and values (..., tokens, heads, channels)."""
@@ -89,15 +80,6 @@ class Block(nn.Module):
         return torch.addcmul(x, self.contract(F.gelu(self.expand(self.norm2(x)))), self.scale2)
 
 
-@cache
-def _compiled_halves() -> tuple[Callable[..., tuple[Tensor, ...]], Callable[..., Tensor]]:
-    """Both halves of a block, compiled once for all blocks and all numbers of tokens.
-
-    The attention between them depends on the length of each sequence and would be compiled for every photograph.
-    """
-    return torch.compile(Block.before, dynamic=True), torch.compile(Block.after, dynamic=True)
-
-
 class MLP(nn.Module):
     """Linear layers with ReLU between them."""
 
@@ -105,8 +87,15 @@ class MLP(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that gives the output."""
+        layer = self.layers[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def forward(self, x: Float[Tensor, "*n A"]) -> Float[Tensor, "*n B"]:
         """Transform the last axis."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
-        return self.layers[-1](x)
+        return self.last(x)

@@ -41,9 +41,13 @@ def prepare(image: UInt8[np.ndarray, "H W 3"], input_size: int, device: torch.de
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     padded = np.zeros((_up(height), _up(width), 3), np.uint8)
     padded[:height, :width] = small
-    pixels = torch.from_numpy(padded).to(device).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (_MEAN, _STD))
-    return Canvas((pixels - mean) / std, height, width)
+    return Canvas(normalised(torch.from_numpy(padded).to(device)), height, width)
+
+
+def normalised(pixels: UInt8[Tensor, "*B H W 3"]) -> Float[Tensor, "*B 3 H W"]:
+    """Colours as DINOv2 takes them: mean 0 and standard deviation 1 over ImageNet."""
+    mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (_MEAN, _STD))
+    return (pixels.movedim(-1, -3).float() / 255 - mean) / std
 
 
 def _up(side: int) -> int:

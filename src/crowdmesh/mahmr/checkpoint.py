@@ -17,9 +17,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,10 +30,7 @@ from crowdmesh.assets import search_folders
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import official
 from crowdmesh.mahmr.config import MAHMRConfig
-from crowdmesh.mahmr.layout import UNTRAINED, layout
-
-if TYPE_CHECKING:
-    from crowdmesh.mahmr.model import MAHMR
+from crowdmesh.mahmr.network import Network, tensor_shapes
 
 FORMAT = "crowdmesh-ma-hmr"
 VERSION = 1
@@ -43,9 +39,11 @@ SUFFIX = ".safetensors"
 MA_HMR_LICENCE = "CC BY-NC 4.0 (MA-HMR weights; research only)"
 SAT_HMR_LICENCE = "not stated (SAT-HMR weights; the code beside them is Apache-2.0)"
 
+UNTRAINED = ("heads.mean_pose", "heads.mean_shape")
+"""Tensors that belong to the weights and are no parameters."""
+
 _ENTRY = "crowdmesh"
 _HEADER = {"format": str, "version": int, "config": dict, "licence": str, "provenance": dict, "crowdmesh": str}
-_MOST_TENSORS = 10_000  # no sensible network has more; a made-up configuration may promise billions
 _NAME = re.compile(r"\w[\w.-]*")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -63,6 +61,13 @@ class Checkpoint:
     config: MAHMRConfig
     weights: dict[str, Tensor]
     provenance: dict[str, Any]
+
+    def network(self) -> Network:
+        """The network itself, without a body model."""
+        network = Network(self.config)
+        network.load_state_dict(self.weights)
+        network.provenance = self.provenance
+        return network.eval()
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def _ours(state: dict[str, Tensor], header: str) -> Checkpoint:
     return Checkpoint(MAHMRConfig.from_dict(fields["config"]), state, provenance)
 
 
-def save(model: MAHMR, path: str | Path, licence: str, provenance: Mapping[str, Any] | None = None) -> None:
+def save(model: Network, path: str | Path, licence: str, provenance: Mapping[str, Any] | None = None) -> None:
     """Write a network's weights to a ``.safetensors`` file; the old file stays until the new one is complete.
 
     Args:
@@ -167,7 +172,7 @@ def save(model: MAHMR, path: str | Path, licence: str, provenance: Mapping[str, 
         InputError: another suffix, no licence, weights that are not finite, or a folder that cannot be written.
     """
     state = model.state_dict()
-    weights = {name: state[name] for name, _ in layout(model.config)}
+    weights = {name: state[name] for name in tensor_shapes(model.config)}
     if broken := _not_finite(weights):
         raise InputError(f"the network has weights that are not finite ({broken}); it cannot be saved")
     with _written(path) as temporary:
@@ -357,8 +362,7 @@ def _licence(config: MAHMRConfig) -> str:
 
 def _check(loaded: Checkpoint) -> None:
     """Are these all the tensors of the network, and are they numbers?"""
-    wanted = dict(islice(layout(loaded.config), max(_MOST_TENSORS, len(loaded.weights))))
-    if problem := official.misfit(wanted, loaded.weights):
+    if problem := official.misfit(tensor_shapes(loaded.config), loaded.weights):
         raise FormatError(problem)
     if broken := _not_finite(loaded.weights):
         raise FormatError(f"weights are not finite ({broken}); download or train them again")

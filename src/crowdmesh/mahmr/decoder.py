@@ -9,9 +9,7 @@ they add one constant to all scores of a query.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -131,13 +129,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Learned queries, refined layer by layer together with their boxes.
-
-    Attributes:
-        compiled: the layers run compiled, for any number of tokens.
-    """
-
-    compiled = False
+    """Learned queries, refined layer by layer together with their boxes."""
 
     def __init__(self, config: MAHMRConfig) -> None:
         super().__init__()
@@ -150,10 +142,11 @@ class Decoder(nn.Module):
         self.query_scale = MLP(width, width, width)
         self.position_head = MLP(2 * width, width, width)
         self.size_head = MLP(width, width, 2)
-        self.box_heads = nn.ModuleList(MLP(width, width, width, 4) for _ in range(config.decoder_depth))
-        for head in self.box_heads:  # boxes start where their anchors are
-            nn.init.zeros_(head.layers[-1].weight)
-            nn.init.zeros_(head.layers[-1].bias)
+        box_heads = [MLP(width, width, width, 4) for _ in range(config.decoder_depth)]
+        for head in box_heads:  # boxes start where their anchors are
+            nn.init.zeros_(head.last.weight)
+            nn.init.zeros_(head.last.bias)
+        self.box_heads = nn.ModuleList(box_heads)
 
     def forward(
         self,
@@ -176,12 +169,11 @@ class Decoder(nn.Module):
         x = self.content.expand(batch, -1, -1) if content is None else content
         reference = (self.anchors.expand(batch, -1, -1) if anchors is None else anchors).sigmoid()
         hidden, references, boxes = [], [], []
-        step = _compiled_step() if self.compiled and not torch.compiler.is_compiling() else Decoder.step
         for layer, box_head in zip(self.layers, self.box_heads, strict=True):
             assert isinstance(layer, DecoderLayer) and isinstance(box_head, MLP)
             references.append(reference)
-            x, state, box, reference = step(
-                self, layer, box_head, x, reference, memory, memory_position, memory_mask, query_mask
+            x, state, box, reference = self.step(
+                layer, box_head, x, reference, memory, memory_position, memory_mask, query_mask
             )
             hidden.append(state)
             boxes.append(box)
@@ -214,12 +206,6 @@ class Decoder(nn.Module):
         """How much the position's halves for y and x count: less for a large box, as far as the query wants it."""
         factor = self.size_head(x).sigmoid() / anchor[..., 2:]
         return factor.flip(-1).repeat_interleave(self.width // 2, -1)
-
-
-@cache
-def _compiled_step() -> Callable[..., tuple[Tensor, ...]]:
-    """One layer, compiled once for the first and once for all others."""
-    return torch.compile(Decoder.step, dynamic=True)
 
 
 def _logit(share: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

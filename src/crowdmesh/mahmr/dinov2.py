@@ -20,7 +20,7 @@ from crowdmesh.errors import FormatError
 from crowdmesh.mahmr import official
 from crowdmesh.mahmr.checkpoint import about, read_state
 from crowdmesh.mahmr.config import MAHMRConfig
-from crowdmesh.mahmr.layout import layout
+from crowdmesh.mahmr.network import tensor_shapes
 
 _OFFSET = 0.1  # DINO adds it to the wanted size, against rounding down; the stretched grid is a little off for it
 _OURS_ALONE = ("encoder.map_norm.", "encoder.map_head.")
@@ -128,7 +128,7 @@ def stretched(positions: Float[Tensor, "M M C"], grid: int) -> Float[Tensor, "G 
 def _check(ours: dict[str, Tensor], config: MAHMRConfig, looks: str) -> None:
     wanted = {
         name: shape
-        for name, shape in layout(config)
+        for name, shape in tensor_shapes(config).items()
         if name.startswith("encoder.") and not name.startswith(_OURS_ALONE)
     }
     wrong = [

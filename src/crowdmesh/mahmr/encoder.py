@@ -106,6 +106,7 @@ class ScaleAdaptiveEncoder(nn.Module):
         self.norm = nn.LayerNorm(width, ENCODER_EPS)
         self.map_norm = nn.LayerNorm(width, ENCODER_EPS)
         self.map_head = MLP(width, width, width, width, 2)
+        self._base_position: tuple[tuple[int, int], Tensor] | None = None
         nn.init.normal_(self.camera_token, std=0.02)
         nn.init.normal_(self.position, std=0.02)
 
@@ -189,7 +190,15 @@ class ScaleAdaptiveEncoder(nn.Module):
         return Selection(small, base, ~group)
 
     def base_position(self) -> Float[Tensor, "g g C"]:
-        """Position embeddings of the base level: bicubic, of the fine ones."""
+        """Position embeddings of the base level: bicubic, of the fine ones; kept while those do not change."""
+        if torch.is_grad_enabled():
+            return self._interpolated()
+        state = (self.position.data_ptr(), self.position._version)
+        if self._base_position is None or self._base_position[0] != state:
+            self._base_position = (state, self._interpolated())
+        return self._base_position[1]
+
+    def _interpolated(self) -> Float[Tensor, "g g C"]:
         grid = self.position.permute(2, 0, 1)[None]
         half = F.interpolate(grid, size=(self.config.grid // 2,) * 2, mode="bicubic", align_corners=False)
         return half[0].permute(1, 2, 0)
@@ -197,6 +206,7 @@ class ScaleAdaptiveEncoder(nn.Module):
     def project(self, level: int, patches: Float[Tensor, "m 3 14 14"]) -> Float[Tensor, "m C"]:
         """Tokens of patches: the convolution as what it is here, one matrix product."""
         convolution = self.patch_projection[level]
+        assert isinstance(convolution, nn.Conv2d)
         return F.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
 
     def run(self, blocks: nn.ModuleList, row: Float[Tensor, "T C"], rows: Rows) -> Float[Tensor, "T C"]:

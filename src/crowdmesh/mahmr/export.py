@@ -22,11 +22,11 @@ from torch import Tensor
 
 from crowdmesh._files import atomic_path
 from crowdmesh.errors import FormatError, InputError
-from crowdmesh.mahmr.canvas import MULTIPLE_PX
-from crowdmesh.mahmr.fixed_shape import FixedShape, normalised, outputs_of
+from crowdmesh.mahmr.canvas import MULTIPLE_PX, normalised
+from crowdmesh.mahmr.fixed_shape import FixedShape, outputs_of
 
 if TYPE_CHECKING:
-    from crowdmesh.mahmr.model import MAHMR
+    from crowdmesh.mahmr.network import Network
 
 FORMAT = "crowdmesh-ma-hmr-onnx"
 VERSION = 1
@@ -63,7 +63,7 @@ class ExportCheck:
 
 
 def export_onnx(
-    model: MAHMR, path: str | Path, height: int, width: int, batch: int = 1, max_tokens: int | None = None
+    model: Network, path: str | Path, height: int, width: int, batch: int = 1, max_tokens: int | None = None
 ) -> ExportCheck:
     """Write a network for pictures of one size as an ONNX file, and compare it with the network itself.
 
@@ -111,7 +111,7 @@ def _need_libraries() -> None:
         )
 
 
-def _plain(model: MAHMR) -> MAHMR:
+def _plain(model: Network) -> Network:
     """The network on the CPU in float32, where torch traces it and the runtime compares."""
     first = next(model.parameters())
     if first.device.type == "cpu" and first.dtype is torch.float32:
@@ -157,7 +157,7 @@ def _made_up(seed: int, shape: Sequence[int]) -> UInt8[Tensor, "B H W 3"]:
     return torch.from_numpy(pixels)
 
 
-def _near_threshold(model: MAHMR, scale_map: Float[Tensor, "n 2"]) -> bool:
+def _near_threshold(model: Network, scale_map: Float[Tensor, "n 2"]) -> bool:
     thresholds = scale_map.new_tensor((model.config.map_threshold, model.config.small_threshold))
     return bool(((scale_map - thresholds).abs() < _MARGIN).any())
 
@@ -169,7 +169,7 @@ def _write(fixed: FixedShape, path: Path, example: tuple[Tensor, Tensor], output
         "format": FORMAT,
         "version": VERSION,
         "config": model.config.to_dict(),
-        "joints": list(model.body.joint_names),
+        "joints": list(model.config.posed_joints),
         "licence": model.provenance.get("licence", "not stated"),
         "provenance": model.provenance,
         "height": height,

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from crowdmesh.errors import InputError
 from crowdmesh.mahmr.attention import Attend, dense_attention
-from crowdmesh.mahmr.canvas import _MEAN, _STD, MULTIPLE_PX
+from crowdmesh.mahmr.canvas import MULTIPLE_PX, normalised
 from crowdmesh.mahmr.decoder import Decoded
 from crowdmesh.mahmr.encoder import BASE, CELL_PX, COARSE, FINE, cut
 from crowdmesh.mahmr.tokens import morton_cells
 
 if TYPE_CHECKING:
-    from crowdmesh.mahmr.model import MAHMR
+    from crowdmesh.mahmr.network import Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class FixedShape(nn.Module):
     yx: Tensor
     base_position: Tensor
 
-    def __init__(self, model: MAHMR, height: int, width: int, batch: int = 1, max_tokens: int | None = None) -> None:
+    def __init__(self, model: Network, height: int, width: int, batch: int = 1, max_tokens: int | None = None) -> None:
         super().__init__()
         most = model.config.input_size
         if not all(0 < side <= most and side % MULTIPLE_PX == 0 for side in (height, width)):
@@ -104,9 +104,9 @@ class FixedShape(nn.Module):
             image_sizes: heights and widths without padding.
 
         Returns:
-            ``confidences`` (B, Q), ``boxes`` (B, Q, 4), ``rotations`` (B, Q, J, 3, 3), ``betas`` (B, Q, S),
-            ``translations`` (B, Q, 3), ``vertical_fov`` (B,) as in ``MAHMROutput`` (rotations: matrices of all joints
-            relative to their parents); ``scale_map`` (B, n, 2) as in ``EncodedImages``; with ``max_tokens`` also
+            ``confidences`` (B, Q), ``boxes`` (B, Q, 4), ``betas`` (B, Q, S), ``translations`` (B, Q, 3) and
+            ``vertical_fov`` (B,) as in ``MAHMROutput``; ``rotations`` (B, Q, P, 3, 3) of ``config.posed_joints``
+            relative to their parents; ``scale_map`` (B, n, 2) as in ``EncodedImages``; with ``max_tokens`` also
             ``dropped_tokens`` (B,), how many had no room: 0 where the results are exact.
         """
         model, encoder = self.model, self.model.encoder
@@ -183,7 +183,7 @@ class FixedShape(nn.Module):
         return x[:, 0], x[:, 1:]
 
 
-def outputs_of(model: MAHMR, camera: Float[Tensor, "B C"], decoded: Decoded, sizes: Tensor) -> dict[str, Tensor]:
+def outputs_of(model: Network, camera: Float[Tensor, "B C"], decoded: Decoded, sizes: Tensor) -> dict[str, Tensor]:
     """What an export tells about people and cameras."""
     state = decoded.hidden[-1]
     rotations, betas = model.people(decoded.hidden)
@@ -196,12 +196,6 @@ def outputs_of(model: MAHMR, camera: Float[Tensor, "B C"], decoded: Decoded, siz
         "translations": model.translations(state, focal),
         "vertical_fov": fov,
     }
-
-
-def normalised(pixels: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
-    """Pictures as the encoder takes them; of a :class:`~crowdmesh.mahmr.canvas.Canvas`, the ``pixels``."""
-    mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (_MEAN, _STD))
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
 def _first(exist: Bool[Tensor, "B N"], count: int) -> Int[Tensor, "B M"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import roma
 import torch
 from jaxtyping import Float
@@ -23,21 +22,27 @@ class PersonHeads(nn.Module):
     mean_pose: Tensor
     mean_shape: Tensor
 
-    def __init__(self, config: MAHMRConfig, body: BodyModel) -> None:
+    def __init__(self, config: MAHMRConfig) -> None:
         super().__init__()
         width, layers = config.width, range(config.decoder_depth)
         pose, shape = 6 * len(config.posed_joints), config.num_betas
-        self.pose = nn.ModuleList(MLP(*[width] * config.pose_depth, pose) for _ in layers)
-        self.shape = nn.ModuleList(MLP(*[width] * config.shape_depth, shape) for _ in layers)
+        poses = [MLP(*[width] * config.pose_depth, pose) for _ in layers]
+        shapes = [MLP(*[width] * config.shape_depth, shape) for _ in layers]
+        for head in (*poses, *shapes):  # everybody starts as the mean person
+            nn.init.normal_(head.last.weight, std=1e-3)
+            nn.init.zeros_(head.last.bias)
+        self.pose, self.shape = nn.ModuleList(poses), nn.ModuleList(shapes)
         self.placement = MLP(width, width // 2, width // 2, 3)
         self.confidence = nn.Linear(width, 1)
-        self.register_buffer("mean_pose", _standing(config, body))
-        defaults = [parameter.default for parameter in body.shape_params]
-        self.register_buffer("mean_shape", torch.tensor((defaults + [0.0] * shape)[:shape]))
-        for head in (*self.pose, *self.shape):  # everybody starts as the mean person
-            nn.init.normal_(head.layers[-1].weight, std=1e-3)
-            nn.init.zeros_(head.layers[-1].bias)
+        self.register_buffer("mean_pose", torch.eye(3)[:, :2].flatten().repeat(len(config.posed_joints)))
+        self.register_buffer("mean_shape", torch.zeros(shape))
         nn.init.constant_(self.confidence.bias, math.log(_RARE / (1 - _RARE)))
+
+    def start_from(self, body: BodyModel) -> None:
+        """Make the mean person one of average shape who stands upright and faces the camera."""
+        self.mean_pose[:6] = torch.from_numpy(body.facing_camera[:, :2].reshape(-1))
+        defaults = [parameter.default for parameter in body.shape_params]
+        self.mean_shape.copy_(torch.tensor(defaults[: len(self.mean_shape)]))
 
     def poses_6d(self, hidden: Float[Tensor, "L *n C"]) -> Float[Tensor, "L *n P"]:
         """Six numbers per posed joint after each layer, in the layout of :func:`rotations_of_6d`."""
@@ -60,13 +65,6 @@ def rotations_of_6d(values: Float[Tensor, "*n P"]) -> Float[Tensor, "*n J 3 3"]:
     along = (first * columns[..., 1]).sum(-1, keepdim=True)
     second = nn.functional.normalize(columns[..., 1] - along * first, dim=-1)
     return torch.stack((first, second, torch.linalg.cross(first, second)), -1)
-
-
-def _standing(config: MAHMRConfig, body: BodyModel) -> Float[Tensor, " P"]:
-    """The rest pose, upright and facing the camera, in six numbers per joint."""
-    matrices = np.tile(np.eye(3), (len(config.posed_joints), 1, 1))
-    matrices[0] = body.facing_camera
-    return torch.from_numpy(matrices[:, :, :2].reshape(-1)).float()
 
 
 def axis_angles(rotations: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3"]:

@@ -11,32 +11,19 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from crowdmesh.body import BodyModel, load_body
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import checkpoint, official
-from crowdmesh.mahmr.attention import MLP, Block
-from crowdmesh.mahmr.config import LEVELS, MAHMRConfig
-from crowdmesh.mahmr.decoder import Decoded, Decoder
-from crowdmesh.mahmr.encoder import EncodedImages, ScaleAdaptiveEncoder
-from crowdmesh.mahmr.heads import PersonHeads, axis_angles, rotations_of_6d
+from crowdmesh.mahmr.config import MAHMRConfig
+from crowdmesh.mahmr.heads import axis_angles
+from crowdmesh.mahmr.network import Network
 from crowdmesh.mahmr.predict import Photo, predict_scenes
-from crowdmesh.mahmr.projection import (
-    ASSUMED_FOV,
-    LEAST_FOV,
-    MOST_FOV,
-    focal_of_fov,
-    fov_of_focal,
-    metric_translation,
-    project,
-)
-from crowdmesh.mahmr.tokens import sine_code
+from crowdmesh.mahmr.projection import project
 from crowdmesh.scene import Scene
 
 
@@ -83,15 +70,12 @@ class MAHMROutput:
         return K
 
 
-class MAHMR(nn.Module):
+class MAHMR(Network):
     """The network.
 
     Args:
         config: sizes and body.
         body: the body model; by default ``load_body(config.body)``. It is no part of the weights.
-
-    Attributes:
-        provenance: where the weights come from (file, SHA-256, licence ...), for the scenes that are made.
 
     Raises:
         InputError: a body that does not fit the configuration.
@@ -99,24 +83,11 @@ class MAHMR(nn.Module):
     """
 
     def __init__(self, config: MAHMRConfig, body: BodyModel | None = None) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         body = body or load_body(config.body)
         self._check(body)
         self.body = copy.deepcopy(body)  # it moves between devices with the network; others use theirs
-        self.provenance: dict[str, Any] = {}
-        self.encoder = ScaleAdaptiveEncoder(config)
-        self.level_embedding = nn.Parameter(torch.zeros(LEVELS, config.width))
-        self.memory_projection = nn.Linear(config.width, config.width)
-        self.decoder = Decoder(config)
-        self.heads = PersonHeads(config, body)
-        if config.fov:
-            self.fov_head = MLP(*[config.width] * 4, 1)
-            nn.init.xavier_uniform_(self.fov_head.layers[-1].weight, gain=0.1)
-            nn.init.constant_(self.fov_head.layers[-1].bias, torch.pi / 6)
-        if config.denoising:
-            posed = 3 * len(config.posed_joints)
-            self.denoising_encoder = nn.Linear(posed + config.num_betas, config.width)
+        self.heads.start_from(body)
 
     @classmethod
     def from_pretrained(
@@ -196,7 +167,8 @@ class MAHMR(nn.Module):
         decoded = self.decode(encoded)
         sizes = image_sizes.to(decoded.hidden)
         fov, focal = self.field_of_view(encoded.camera, sizes, vertical_fov)
-        rotations, betas = self.people(decoded.hidden)
+        posed_joints, betas = self.people(decoded.hidden)
+        rotations = self.all_joints(posed_joints)
         translations = self.translations(decoded.hidden[-1], focal)
         batch = rotations.shape[:2]
         shapes = self.body_shapes(betas.flatten(0, 1))
@@ -220,85 +192,6 @@ class MAHMR(nn.Module):
             hidden_states=decoded.hidden,
         )
 
-    def compile_parts(self) -> None:
-        """Use ``torch.compile`` for the encoder's blocks and the decoder from the next call on.
-
-        The first call then takes a minute or more, and so does the first with several images; other numbers of tokens
-        do not compile anew. Results change by rounding. On a CPU it is no faster: matrix products are what takes time.
-        """
-        for part in self.modules():
-            if isinstance(part, (Block, Decoder)):
-                part.compiled = True
-
-    def check_images(self, images: list[Tensor]) -> None:
-        """Raise InputError for no images, or images that the network cannot take."""
-        if not images:
-            raise InputError("a batch needs at least one image")
-        most = self.config.input_size
-        for i, image in enumerate(images):
-            height, width = image.shape[-2:]
-            if image.ndim != 3 or len(image) != 3 or not (0 < height <= most and 0 < width <= most):
-                raise InputError(
-                    f"image {i} of the batch must be (3, height, width) of at most {most} pixels, "
-                    f"got {tuple(image.shape)}"
-                )
-            if height % 56 or width % 56:
-                raise InputError(
-                    f"image {i} of the batch must be padded to multiples of 56 pixels, got {height}x{width}"
-                )
-
-    def decode(self, encoded: EncodedImages) -> Decoded:
-        """Queries against the tokens of their images."""
-        memory = self.memory_projection(encoded.tokens)
-        position = self.token_positions(encoded)
-        if len(encoded.lengths) == 1:
-            return self.decoder(memory[None], position[None])
-        memory, position = (pad_sequence(x.split(encoded.lengths), batch_first=True) for x in (memory, position))
-        lengths = torch.tensor(encoded.lengths, device=memory.device)
-        mask = torch.arange(memory.shape[1], device=memory.device) < lengths[:, None]
-        return self.decoder(memory, position, mask)
-
-    def token_positions(self, encoded: EncodedImages) -> Float[Tensor, "T C"]:
-        """Position codes of the tokens of images."""
-        return self.position_codes(encoded.level, encoded.yx)
-
-    def position_codes(self, level: Int[Tensor, "*n"], yx: Int[Tensor, "*n 2"]) -> Float[Tensor, "*n C"]:
-        """Codes of places in the grids of levels: sine code of the centre on the square canvas, and the level's."""
-        half = self.config.width // 2
-        tables = []  # codes of all coordinates of a level, level after level
-        starts = [0]
-        for i in range(LEVELS):
-            cells = self.config.grid / 2**i
-            centres = (torch.arange(int(cells), device=level.device) + 0.5) / cells
-            tables.append(sine_code(centres, half))
-            starts.append(starts[-1] + int(cells))
-        table, start = torch.cat(tables), torch.tensor(starts, device=level.device)[level]
-        y, x = (start + axis for axis in yx.unbind(-1))
-        return torch.cat((table[y], table[x]), -1) + self.level_embedding[level]
-
-    def field_of_view(
-        self, camera: Float[Tensor, "B C"], sizes: Float[Tensor, "B 2"], known: Float[Tensor, " B"] | None = None
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Vertical field of view (radians) and focal length (pixels): known, predicted, or assumed."""
-        heights = sizes[:, 0]
-        if self.config.fov:
-            fov = self.fov_head(camera)[:, 0].float().clamp(LEAST_FOV, MOST_FOV)
-        else:
-            canvas = torch.full_like(heights, self.config.input_size)
-            fov = fov_of_focal(focal_of_fov(torch.full_like(heights, ASSUMED_FOV), canvas), heights)
-        if known is not None:
-            fov = torch.where(known.isnan(), fov, known.to(fov))
-        return fov, focal_of_fov(fov, heights)
-
-    def confidences(self, state: Float[Tensor, "*n C"]) -> Float[Tensor, "*n"]:
-        """Confidence that queries are people, from their last state."""
-        return self.heads.confidence(state)[..., 0].sigmoid()
-
-    def people(self, hidden: Float[Tensor, "L *n C"]) -> tuple[Float[Tensor, "*n J 3 3"], Float[Tensor, "*n S"]]:
-        """Rotations of all joints relative to their parents, and shapes, from states after every layer."""
-        rotations = self.all_joints(rotations_of_6d(self.heads.poses_6d(hidden)[-1].float()))
-        return rotations, self.heads.shapes(hidden)[-1].float()
-
     def all_joints(self, posed: Float[Tensor, "*n P 3 3"]) -> Float[Tensor, "*n J 3 3"]:
         """Rotations of all joints of the body: those that are predicted, the others at rest."""
         names = self.body.joint_names
@@ -307,12 +200,6 @@ class MAHMR(nn.Module):
         rest = torch.eye(3, dtype=posed.dtype, device=posed.device).expand(*posed.shape[:-3], len(names), 3, 3)
         index = [names.index(name) for name in self.config.posed_joints]
         return rest.index_copy(-3, torch.tensor(index, device=posed.device), posed)
-
-    def translations(self, state: Float[Tensor, "B *n C"], focal_px: Float[Tensor, " B"]) -> Float[Tensor, "B *n 3"]:
-        """Translations of bodies in the camera frame, metres, from their last state."""
-        placement = self.heads.placement(state).float()
-        focal = focal_px.view(-1, *(1,) * (placement.ndim - 2)).expand(placement.shape[:-1])
-        return metric_translation(placement, focal, self.config.input_size)
 
     def body_shapes(self, betas: Float[Tensor, "N S"]) -> Float[Tensor, "N S2"]:
         """Shapes as the body takes them: a body with a kid axis gets 0 there from a network without one."""

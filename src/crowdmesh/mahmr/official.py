@@ -13,8 +13,8 @@ from torch import Tensor
 from crowdmesh.body.smpl import JOINT_NAMES as SMPL_JOINTS
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr.config import PATCH_PX, MAHMRConfig
-from crowdmesh.mahmr.layout import Shape
 
+Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 _HEAD_WIDTH = 64  # of DINOv2's attention at every width; the state dict does not tell

@@ -104,7 +104,7 @@ def predict_scenes(
 
 
 def _known_fovs(fov: float | Sequence[float | None] | None, count: int) -> list[float | None]:
-    known = [fov] * count if fov is None or isinstance(fov, (int, float)) else list(fov)
+    known: list[float | None] = [fov] * count if fov is None or isinstance(fov, (int, float)) else [*fov]
     if len(known) != count:
         raise InputError(f"{len(known)} fields of view for {count} images; give one per image (None: predict it)")
     for value in known:
@@ -148,7 +148,8 @@ def _scene(
     order = confidence.argsort(descending=True, stable=True)
     chosen = order[: int((confidence > threshold).sum())]
     hidden = decoded.hidden[:, i, chosen].float()
-    rotations, betas = model.people(hidden)
+    posed_joints, betas = model.people(hidden)
+    rotations = model.all_joints(posed_joints)
     focal = torch.full((1,), camera.fy * canvas.height / height, device=hidden.device)
     translations = model.translations(hidden[-1:], focal)[0]
     shapes = model.body_shapes(betas)
