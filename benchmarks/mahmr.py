@@ -230,7 +230,8 @@ class Contest:
         chosen = (confidence > plain_mahmr.PERSON).nonzero()[:, 0]
         _, focal = model.field_of_view(encoded.camera, size)
         hidden = decoded.hidden[:, 0, chosen]
-        rotations, betas = model.people(hidden)
+        posed_joints, betas = model.people(hidden)
+        rotations = model.all_joints(posed_joints)
         translations = model.translations(hidden[-1:], focal)[0]
         posed = model.body(model.body_shapes(betas), rotations, translations)
         joints = model.body.keypoints(posed, model.config.keypoint_layout)

@@ -9,9 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import synthetic_smpl
 import torch
-from test_mahmr import tiny
+from released_weights import SMALL, official_state
+from small_mahmr import tiny
 
+from crowdmesh.body import load_body
 from crowdmesh.cli import main
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import MAHMR
@@ -121,6 +124,13 @@ def test_nobody_is_a_scene_of_nobody(tmp_path):
     assert len(Scene.load(tmp_path / "x.scene.npz").people) == 0
 
 
+def test_weights_beyond_all_bounds_are_said_to_be():
+    model = tiny(112)
+    torch.nn.init.constant_(model.memory_projection.weight, 3e38)
+    with pytest.raises(InputError, match="result for array is not finite"):
+        model.infer([picture(48, 64)])
+
+
 def test_no_photographs_give_no_scenes(model):
     assert model.infer([]) == []
 
@@ -224,3 +234,58 @@ def test_weights_that_can_run_code_are_refused(tmp_path, capsys):
     with pytest.raises(FormatError, match="nothing of it was run"):
         MAHMR.from_pretrained(tmp_path / "evil.bin")
     assert "must not" not in capsys.readouterr().out
+
+
+def test_convert_then_predict(tmp_path, capsys):
+    """A checkpoint of the release's layout to our file; then the network sees people with the user's SMPL files."""
+    state = official_state()
+    state["conf_head.weight"].zero_()  # everybody is equally sure
+    state["conf_head.bias"].fill_(1.0)
+    torch.save(state, tmp_path / "stage3.bin")
+    out = tmp_path / "ours.safetensors"
+    assert main(["convert", str(tmp_path / "stage3.bin"), str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "MA-HMR stage 3" in said and "CC BY-NC" in said and "human_model" in said
+    body = synthetic_smpl.write(tmp_path / "smpl")
+    model = MAHMR.from_pretrained(out, load_body("smpl", body))
+    assert model.config == SMALL
+    (scene,) = model.infer([picture(48, 64)], threshold=0.0)
+    assert scene.people.body == "smpl" and scene.people.pose.shape == (SMALL.queries, 24, 3)
+    assert main(["convert", str(out), str(tmp_path / "again.safetensors")]) == 1
+    assert "converted file already" in capsys.readouterr().err
+
+
+def test_convert_to_onnx(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    small = tiny(112, depth=2, early_depth=1, decoder_depth=1, queries=2, pose_depth=1, shape_depth=1)
+    save(small, tmp_path / "small.safetensors", "none")
+    out = tmp_path / "tiny.onnx"
+    arguments = [
+        "convert",
+        str(tmp_path / "small.safetensors"),
+        str(out),
+        "--height",
+        "56",
+        "--width",
+        "112",
+        "--max-tokens",
+        "30",
+    ]
+    assert main(arguments) == 0
+    assert "room for 30 tokens" in " ".join(capsys.readouterr().out.split())
+    assert out.stat().st_size > 1e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{weights}", "x.pt"], "converted to .safetensors or .onnx"),
+        (["nowhere.bin", "{folder}/x.safetensors"], "nowhere.bin"),
+        (["{weights}", "{folder}/x.safetensors", "--height", "56"], "belong to .onnx"),
+        (["{weights}", "{folder}/x.onnx", "--licence", "mine"], "belongs to .safetensors"),
+        (["{weights}", "{folder}/x.onnx", "--height", "100"], "multiples of 56"),
+    ],
+)
+def test_what_convert_cannot_use(weights, tmp_path, capsys, arguments, message):
+    assert main(["convert", *(argument.format(weights=weights, folder=tmp_path) for argument in arguments)]) == 1
+    assert message in capsys.readouterr().err

@@ -21,6 +21,7 @@ from crowdmesh.mahmr.config import MAHMRConfig
 from crowdmesh.mahmr.tokens import sine_code_2d
 
 _LOGIT_EPS = 1e-5
+_LEAST_SIDE = 1e-6  # of a box, so that none divides by zero; a thousandth of a pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +205,7 @@ class Decoder(nn.Module):
 
     def _size_factor(self, x: Float[Tensor, "B Q C"], anchor: Float[Tensor, "B Q 4"]) -> Float[Tensor, "B Q C"]:
         """How much the position's halves for y and x count: less for a large box, as far as the query wants it."""
-        factor = self.size_head(x).sigmoid() / anchor[..., 2:]
+        factor = self.size_head(x).sigmoid() / anchor[..., 2:].clamp(min=_LEAST_SIDE)
         return factor.flip(-1).repeat_interleave(self.width // 2, -1)
 
 

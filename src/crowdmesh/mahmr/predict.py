@@ -132,6 +132,13 @@ def _predict_batch(model: MAHMR, batch: _Batch, threshold: float, precision: tor
         sizes = torch.tensor([(canvas.height, canvas.width) for canvas in batch.canvases], device=device).float()
         known = torch.tensor([math.nan if v is None else v for v in batch.known], device=device)
         fov, _ = model.field_of_view(encoded.camera.float(), sizes, known)
+        finite = decoded.hidden.isfinite().flatten(2).all(2).all(0) & fov.isfinite()
+        for source, fine in zip(batch.sources, finite.tolist(), strict=True):
+            if not fine:
+                raise InputError(
+                    f"the network's result for {source} is not finite: its weights do not suit precision "
+                    f"{str(precision).removeprefix('torch.')}; use float32, or other weights"
+                )
         return [
             _scene(model, batch, i, decoded, confidences[i], float(value), threshold)
             for i, value in enumerate(fov.tolist())
