@@ -187,3 +187,85 @@ def test_the_predicted_map_decides_unless_one_is_given():
         predicted = model.encoder(images)
         torch.testing.assert_close(model.encoder(images, predicted.scale_map).tokens, predicted.tokens)
         assert model.encoder(images, flat_map(16, 1.0, 0.1)).lengths == [64]
+
+
+def test_a_coarse_token_is_the_maximum_of_four():
+    encoder, entering = tiny().encoder, []
+    encoder.blocks[encoder.config.early_depth].register_forward_pre_hook(lambda _, given: entering.append(given[0]))
+    images = noise((112, 56))
+    with torch.no_grad():
+        encoder(images, flat_map(8, 0.0, 0.0))
+        camera, base = encoder.see_roughly(Cells.of(images))
+    torch.testing.assert_close(entering[0], torch.cat((camera, base.view(2, 4, -1).max(1).values)))
+
+
+def test_positions_of_the_base_level_are_a_bicubic_half():
+    """Half way between samples, Keys' kernel with a = -3/4 weighs four of them; at the border the last one repeats."""
+    encoder = tiny().encoder
+    rows = torch.tensor([-3.0, 19.0, 19.0, -3.0]) / 32
+    along = torch.zeros(4, 8)
+    for i in range(4):
+        for weight, j in zip(rows, range(2 * i - 1, 2 * i + 3), strict=True):
+            along[i, min(max(j, 0), 7)] += weight
+    expected = torch.einsum("ay,bx,yxc->abc", along, along, encoder.position.detach())
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.base_position(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_positions_follow_the_weights():
+    encoder = tiny().encoder
+    with torch.no_grad():
+        before = encoder.base_position().clone()
+        encoder.position.mul_(2)
+        torch.testing.assert_close(encoder.base_position(), 2 * before)
+
+
+def test_the_base_level_sees_means_of_four_pixels_through_its_own_projection():
+    encoder = tiny().encoder
+    pixels = torch.randn(2, 3, 28, 28)
+    projection = encoder.patch_projection[1]
+    means = (pixels[..., ::2, ::2] + pixels[..., 1::2, ::2] + pixels[..., ::2, 1::2] + pixels[..., 1::2, 1::2]) / 4
+    expected = projection(means)[:, :, 0, 0]
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.base_tokens(pixels, torch.zeros(2, 192)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_fine_tokens_are_the_four_quarters_of_a_cell():
+    encoder = tiny().encoder
+    pixels, projection = torch.randn(1, 3, 28, 28), encoder.patch_projection[0]
+    with torch.no_grad():
+        tokens, places = encoder.fine_tokens(pixels, torch.tensor([[1, 3]]))
+        for token, (y, x) in zip(tokens, places.tolist(), strict=True):
+            quarter = pixels[:, :, 14 * (y - 2) : 14 * (y - 1), 14 * (x - 6) : 14 * (x - 5)]
+            expected = projection(quarter)[0, :, 0, 0] + encoder.position[y, x]
+            torch.testing.assert_close(token, expected, atol=1e-5, rtol=1e-5)
+    assert places.tolist() == [[2, 6], [2, 7], [3, 6], [3, 7]]
+
+
+def test_the_camera_token_that_goes_on_has_seen_the_image_roughly():
+    model, entering = tiny(), []
+    late = model.encoder.blocks[model.config.early_depth]
+    late.register_forward_pre_hook(lambda _, given: entering.append(given[0]))
+    images = noise((112, 112))
+    with torch.no_grad():
+        model.encoder(images, flat_map(16, 1.0, 0.1))
+        camera, _ = model.encoder.see_roughly(Cells.of(images))
+    torch.testing.assert_close(entering[0][:1], camera)
+
+
+def test_positions_tell_where_and_at_which_level():
+    model = tiny()
+    level, yx = torch.tensor([0, 1, 2]), torch.tensor([(3, 5), (1, 2), (1, 0)])
+    centre = (yx + 0.5) / torch.tensor([8.0, 4.0, 2.0])[:, None]
+    expected = sine_code_2d(centre.flip(-1), model.config.width) + model.level_embedding
+    torch.testing.assert_close(model.position_codes(level, yx), expected)
+
+
+def test_tokens_leave_normalised_and_the_camera_token_as_it_is():
+    encoder, leaving = tiny().encoder, []
+    encoder.blocks[-1].register_forward_hook(lambda _, given, result: leaving.append(result))
+    with torch.no_grad():
+        encoded = encoder(noise((112, 112)), flat_map(16, 1.0, 1.0))
+    torch.testing.assert_close(encoded.camera, leaving[0][:1])
+    normalised = F.layer_norm(leaving[0][1:], (192,), encoder.norm.weight, encoder.norm.bias, 1e-6)
+    torch.testing.assert_close(encoded.tokens, normalised)

@@ -79,7 +79,7 @@ def predict(
         fov: vertical field of view of the images in degrees, instead of the predicted one.
         threshold: least confidence of a person.
         device: where the network runs; auto is cuda if there is one.
-        precision: of encoder and decoder.
+        precision: of the encoder.
         official_quirks: also repeat the release's mistakes that change results (docs/mahmr.md).
         overwrite: repeat images whose outputs are finished.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,15 +123,15 @@ def _batch(model: MAHMR, images: Sequence[Photo], known: list[float | None]) -> 
 
 def _predict_batch(model: MAHMR, batch: _Batch, threshold: float, precision: torch.dtype) -> list[Scene]:
     device = batch.canvases[0].pixels.device
-    autocast = torch.autocast(device.type, precision, enabled=precision is not torch.float32)
-    with torch.inference_mode(), autocast:
-        encoded = model.encoder([canvas.pixels for canvas in batch.canvases])
-        decoded = model.decode(encoded)
-        confidences = model.confidences(decoded.hidden[-1]).float()
     with torch.inference_mode():
+        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+            encoded = model.encoder([canvas.pixels for canvas in batch.canvases])
+        encoded = replace(encoded, tokens=encoded.tokens.float(), camera=encoded.camera.float())
+        decoded = model.decode(encoded)
+        confidences = model.confidences(decoded.hidden[-1])
         sizes = torch.tensor([(canvas.height, canvas.width) for canvas in batch.canvases], device=device).float()
         known = torch.tensor([math.nan if v is None else v for v in batch.known], device=device)
-        fov, _ = model.field_of_view(encoded.camera.float(), sizes, known)
+        fov, _ = model.field_of_view(encoded.camera, sizes, known)
         finite = decoded.hidden.isfinite().flatten(2).all(2).all(0) & fov.isfinite()
         for source, fine in zip(batch.sources, finite.tolist(), strict=True):
             if not fine:
@@ -154,7 +154,7 @@ def _scene(
     camera, source = _camera(model, canvas, photo, fov, batch.known[i] is not None)
     order = confidence.argsort(descending=True, stable=True)
     chosen = order[: int((confidence > threshold).sum())]
-    hidden = decoded.hidden[:, i, chosen].float()
+    hidden = decoded.hidden[:, i, chosen]
     posed_joints, betas = model.people(hidden)
     rotations = model.all_joints(posed_joints)
     focal = torch.full((1,), camera.fy * canvas.height / height, device=hidden.device)
