@@ -200,9 +200,13 @@ def test_the_tiny_network_is_tiny():
         ({"queries": 0}, "queries must lie between 1 and"),
         ({"depth": 10**9}, "depth must lie between 1 and 256"),
         ({"posed_joints": ()}, "posed_joints"),
+        ({"posed_joints": ("pelvis", "pelvis")}, "each once"),
+        ({"keypoint_layout": "coco99"}, "unknown keypoint_layout"),
+        ({"map_threshold": math.nan}, "map_threshold must lie in"),
+        ({"width": 768.0}, "be whole"),
     ],
 )
-def test_impossible_configurations(change, message):
+def test_impossible_configurations(unchecked, change, message):
     with pytest.raises(InputError, match=message):
         replace(MAHMRConfig(), **change)
 
@@ -210,7 +214,7 @@ def test_impossible_configurations(change, message):
 def test_configurations_survive_json():
     import json
 
-    for config in (MAHMRConfig.official(), MAHMRConfig.tiny(), MAHMRConfig.anny(672, map_threshold=0.25)):
+    for config in (MAHMRConfig.official(), MAHMRConfig.tiny(), replace(MAHMRConfig.anny(672), map_threshold=0.25)):
         assert MAHMRConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(InputError, match="colour"):
         MAHMRConfig.from_dict(MAHMRConfig().to_dict() | {"colour": 1})
@@ -222,10 +226,13 @@ def test_configurations_survive_json():
     ("images", "message"),
     [
         ([], "at least one image"),
+        (torch.zeros(1, 3, 112, 112), "a list of at least one image"),
         ([torch.zeros(3, 100, 112)], "multiples of 56"),
         ([torch.zeros(3, 168, 112)], "at most 112"),
         ([torch.zeros(1, 112, 112)], r"must be \(3, height, width\)"),
-        ([torch.zeros(3, 0, 112)], r"must be \(3, height, width\)"),
+        ([torch.zeros(112)], r"must be \(3, height, width\)"),
+        ([torch.zeros(3, 112, 112, dtype=torch.uint8)], "floating-point"),
+        ([torch.zeros(3, 0, 112)], "at most 112"),
     ],
 )
 def test_batches_the_network_cannot_take(unchecked, images, message):
@@ -233,10 +240,32 @@ def test_batches_the_network_cannot_take(unchecked, images, message):
         tiny()(images, torch.tensor([(112, 112)] * len(images)))
 
 
-def test_a_body_must_fit_the_configuration():
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"image_sizes": [(112, 112)]}, "image_sizes"),
+        ({"image_sizes": torch.ones(2, 2)}, "image_sizes"),
+        ({"image_sizes": torch.tensor([(0, 112)])}, "image_sizes"),
+        ({"scale_map": torch.zeros(15, 2)}, r"scale_map must be \(16, 2\)"),
+        ({"vertical_fov": 0.9}, "vertical_fov"),
+        ({"vertical_fov": torch.tensor([0.0])}, "vertical_fov"),
+        ({"vertical_fov": torch.tensor([60.0])}, "vertical_fov"),
+    ],
+)
+def test_what_else_forward_cannot_take(unchecked, given, message):
+    arguments = {"image_sizes": torch.tensor([(112, 112)]), "scale_map": None, "vertical_fov": None} | given
+    with pytest.raises(InputError, match=message):
+        tiny()(noise((112, 112)), **arguments)
+
+
+def test_a_body_must_fit_the_configuration(unchecked):
     with pytest.raises(InputError, match="speaks of body 'smpl'"):
         MAHMR(MAHMRConfig.official(112), load_body("anny"))
     with pytest.raises(InputError, match="7 shape parameters"):
         tiny(num_betas=7)
     with pytest.raises(InputError, match="no joint tail"):
         tiny(posed_joints=("root", "tail"))
+    with pytest.raises(InputError, match="begin with the root joint"):
+        tiny(posed_joints=("head", "root"))
+    with pytest.raises(InputError, match="'anny' or 'smpl'"):
+        MAHMRConfig.tiny(body="anny-hd")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import torch
 from released_weights import SMALL, official_state
 from small_mahmr import tiny
 
-from crowdmesh.body import load_body
+from crowdmesh.body import load_body, pose_people
 from crowdmesh.cli import main
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import MAHMR
@@ -86,6 +86,16 @@ def test_scene_and_network_agree_in_pixels(model):
     expected = output.joints_2d[0, order].numpy() * (500 / canvas.width, 300 / canvas.height)
     joints = output.joints_3d[0, order].numpy()
     assert np.allclose(scene.camera.project(joints), expected, atol=2e-2)
+    assert np.allclose(scene.people.scores, output.confidences[0, order].numpy(), atol=1e-6)
+    assert scene.provenance["best_confidence"] == pytest.approx(output.confidences.max().item())
+    assert np.allclose(scene.people.shape, output.betas[0, order].numpy(), atol=1e-6)
+    centre, size = (part.numpy() for part in output.boxes[0, order].split(2, -1))
+    corners = np.concatenate((centre - size / 2, centre + size / 2), 1) * 112
+    expected = corners * np.tile((500 / canvas.width, 300 / canvas.height), 2)
+    assert np.allclose(scene.people.boxes_px, expected, atol=1e-3)
+    again = pose_people(scene.people, model.body)
+    assert np.allclose(again.vertices_m, scene.people.vertices_m, atol=1e-4)
+    assert np.allclose(scene.people.vertices_m, output.vertices[0, order].numpy(), atol=1e-4)
     pelvis = scene.people.joints_m[:, model.body.pelvis]
     assert np.allclose(pelvis, joints[:, 0], atol=1e-5)
     assert scene.camera.vertical_fov == pytest.approx(output.vertical_fov.item(), rel=1e-6)
@@ -100,6 +110,9 @@ def test_a_known_field_of_view_per_photograph(model):
     assert "given" in known.provenance["camera"] and "predicted" in free.provenance["camera"]
     ratio = known.people.translation_m[:, 2] / free.people.translation_m[:, 2]
     assert np.allclose(ratio, known.camera.fy / free.camera.fy, rtol=1e-5)
+    fovs = [0.5, None, 0.7]
+    in_batches = model.infer([picture(48, 64, seed=i) for i in range(3)], fov=fovs, batch_size=1)
+    assert [scene.camera.vertical_fov for scene in in_batches][::2] == pytest.approx(fovs[::2])
     (everywhere,) = model.infer(photos[:1], fov=0.9)
     assert everywhere.camera == known.camera
 
@@ -127,7 +140,7 @@ def test_nobody_is_a_scene_of_nobody(tmp_path):
 def test_weights_beyond_all_bounds_are_said_to_be():
     model = tiny(112)
     torch.nn.init.constant_(model.memory_projection.weight, 3e38)
-    with pytest.raises(InputError, match="result for array is not finite"):
+    with pytest.raises(InputError, match="result for array 0 is not finite"):
         model.infer([picture(48, 64)])
 
 
@@ -158,12 +171,38 @@ def test_half_precision_is_close(model):
         (([picture(48, 64)], [0.5, 0.6]), "2 fields of view for 1 images"),
         (([picture(48, 64)], None, 1.5), "threshold"),
         (([picture(48, 64)], None, 0.3, 0), "batch_size"),
+        (([picture(48, 64)], None, 0.3, 1, "bfloat16"), "precision must be"),
+        (([picture(48, 64)], None, 0.3, 1, torch.float64), "precision must be"),
+        (([picture(48, 64), np.zeros((8, 8, 3), np.uint8)],), "image 1 of the list has 8x8"),
         ((["nowhere.jpg"],), "nowhere.jpg does not exist"),
     ],
 )
 def test_what_infer_cannot_use(unchecked, model, arguments, message):
     with pytest.raises(InputError, match=message):
         model.infer(*arguments)
+
+
+@pytest.mark.parametrize("fov", [np.float32(0.9), torch.tensor(0.9), np.array([0.9]), (0.9,)])
+def test_fields_of_view_may_be_any_numbers(unchecked, model, fov):
+    (scene,) = model.infer([picture(48, 64)], fov=fov)
+    assert scene.camera.vertical_fov == pytest.approx(0.9)
+
+
+def test_half_precision_weights_are_refused():
+    with pytest.raises(InputError, match="keep them in float32"):
+        tiny(112).half().infer([picture(48, 64)])
+
+
+def test_everything_within_inference_mode(weights):
+    with torch.inference_mode():
+        model = MAHMR.from_pretrained(weights)
+        assert len(model.infer([picture(48, 64)], threshold=0.0)) == 1
+
+
+def test_quirks_are_kept_in_files_and_can_be_chosen(tmp_path):
+    save(tiny(112, official_quirks=True), tmp_path / "x.safetensors", "none")
+    chosen = {q: MAHMR.from_pretrained(tmp_path / "x.safetensors", official_quirks=q).config for q in (None, False)}
+    assert chosen[None].official_quirks and not chosen[False].official_quirks
 
 
 def test_predict_writes_what_reconstruct_writes(weights, tmp_path, capsys):
@@ -180,6 +219,10 @@ def test_predict_writes_what_reconstruct_writes(weights, tmp_path, capsys):
     assert (tmp_path / "out" / "a.glb").is_file()
     assert cv2.imread(str(tmp_path / "out" / "a.png")) is not None
     assert main(arguments) == 0
+    assert "skipped" in capsys.readouterr().out
+    renamed = weights.with_name("renamed.safetensors")
+    renamed.write_bytes(weights.read_bytes())
+    assert main([str(renamed) if argument == str(weights) else argument for argument in arguments]) == 0
     assert "skipped" in capsys.readouterr().out
     assert main([*arguments, "--threshold", "0.2"]) == 1  # other settings: not replaced without --overwrite
     assert main([*arguments, "--fov", "50", "--overwrite"]) == 0
@@ -202,6 +245,7 @@ def test_predict_says_that_it_found_nobody(tmp_path, capsys):
     [
         (["--weights", "nowhere.safetensors"], "nowhere"),
         (["--weights", "{weights}", "--fov", "0.6"], "--fov is the vertical field of view in degrees"),
+        (["--weights", "{weights}", "--threshold", "1.5"], "threshold must lie in"),
         (["--weights", "{weights}", "--device", "cuda"], "no CUDA device"),
     ],
 )

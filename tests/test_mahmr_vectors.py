@@ -185,6 +185,46 @@ def test_an_image_alone_gives_the_same(model, images, recorded, result):
             torch.testing.assert_close(getattr(alone, name)[0], getattr(result[0], name)[i], atol=1e-5, rtol=0)
 
 
+def plain(official_state, body_files, images, sizes, size):
+    """The network as benchmarks/plain_mahmr.py computes it: written apart from ours, in the way of the release."""
+    reference = script(Path(__file__).parents[1] / "benchmarks", "plain_mahmr")
+    body = SMPL(body_files / "SMPL_NEUTRAL.pkl", body_files / "smpl_kid_template.npy")
+    return reference.forward(reference.prepared(official_state), images, sizes, body, size)
+
+
+def same_as_plain(output, reference):
+    """All outputs, and the levels of tokens that the predicted map asks for."""
+    assert output.token_lengths == reference.token_lengths
+    for name in ("scale_map", "poses", "betas", "boxes", "confidences", "translations", "vertical_fov", "vertices",
+                 "joints_3d", "hidden_states", "joints_2d", "focal_px"):  # fmt: skip
+        theirs = getattr(reference, name)
+        tolerance = PIXELS if name in ("joints_2d", "focal_px") else 1e-5
+        torch.testing.assert_close(getattr(output, name).reshape(theirs.shape), theirs, atol=tolerance, rtol=0)
+
+
+def test_the_plain_reference_agrees_on_the_predicted_map(model, official_state, body_files, images, recorded):
+    sizes = [tuple(size) for size in recorded["img_size"].tolist()]
+    with torch.inference_mode():
+        output = model(images[:1], torch.tensor(sizes[:1]))
+    same_as_plain(output, plain(official_state, body_files, images[:1], sizes[:1], SIZE))
+
+
+@pytest.mark.slow
+def test_the_plain_reference_agrees_at_1288_pixels(official_state, body_files, photos):
+    from crowdmesh.images import read_image
+    from crowdmesh.mahmr.canvas import prepare
+
+    state = dict(official_state)
+    state["encoder_pos_embeds"] = 0.02 * torch.randn(92, 92, 768, generator=torch.Generator().manual_seed(0))
+    canvas = prepare(read_image(photos / "soccer.jpg"), 1288)
+    body = SMPL(body_files / "SMPL_NEUTRAL.pkl", body_files / "smpl_kid_template.npy")
+    model = MAHMR(MAHMRConfig.official(), body).eval()
+    model.load_official(state)
+    with torch.inference_mode():
+        output = model([canvas.pixels], torch.tensor([(canvas.height, canvas.width)]))
+    same_as_plain(output, plain(state, body_files, [canvas.pixels], [(canvas.height, canvas.width)], 1288))
+
+
 @pytest.mark.parametrize(
     ("options", "count"),
     [

@@ -11,7 +11,10 @@ from crowdmesh.body import RESOLUTIONS, find_smpl, load_body
 from crowdmesh.errors import CrowdMeshError
 from crowdmesh.experts.presets import PRESETS
 
-_LIBRARIES = ("torch", "warp-lang", "numpy", "opencv-python-headless", "ai-edge-litert", "roma", "trimesh", "tyro")
+_LIBRARIES = (
+    "torch", "warp-lang", "numpy", "opencv-python-headless", "ai-edge-litert", "roma", "safetensors", "trimesh",
+    "tyro",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at libraries, device, bodies, expert weights and folders; fetches nothing."""
-    return [*_system(), *_bodies(), *_weights()]
+    """Look at libraries, device, bodies, weights and folders; fetches nothing."""
+    return [*_system(), *_bodies(), *_networks(), *_weights()]
 
 
 def _system() -> list[Finding]:
@@ -63,6 +66,15 @@ def _bodies() -> list[Finding]:
     except CrowdMeshError as error:
         found.append(Finding("body", "smpl", False, "not installed (optional)", str(error)))
     return found
+
+
+def _networks() -> list[Finding]:
+    """Weights of MA-HMR that ``predict --weights NAME`` finds."""
+    files = [file for folder in search_folders() for file in sorted((folder / "mahmr").glob("*.safetensors"))]
+    if not files:
+        step = "convert a released checkpoint: crowdmesh convert FILE OUT.safetensors (docs/mahmr.md)"
+        return [Finding("ma-hmr", "weights", False, "none in mahmr/ of the asset folders (optional)", step)]
+    return [Finding("ma-hmr", file.stem, True, str(file)) for file in files]
 
 
 def _weights() -> list[Finding]:

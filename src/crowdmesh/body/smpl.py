@@ -177,7 +177,7 @@ def find_smpl(path: str | Path | None, folders: list[Path]) -> tuple[Path, Path 
     raise AssetError(
         f"no SMPL model found at {looked}: register at https://smpl.is.tue.mpg.de, download 'SMPL for Python' 1.1.0 "
         "and put its neutral .pkl (any name) there, with AGORA's smpl_kid_template.npy (https://agora.is.tue.mpg.de) "
-        "beside it for children; or use --body anny, which needs no registration"
+        "beside it for children; the body anny needs no registration"
     )
 
 

@@ -39,8 +39,9 @@ def convert(
     if (height, width, batch, max_tokens) != (None, None, 1, None):
         raise InputError("--height, --width, --batch and --max-tokens belong to .onnx files")
     from crowdmesh.mahmr.checkpoint import convert as run
+    from crowdmesh.mahmr.checkpoint import locate
 
-    done = run(weights, out, licence)
+    done = run(locate(weights), out, licence)
     screen = console()
     screen.print(f"{weights.name}: {done.description}, licence {done.licence}", highlight=False, markup=False)
     rows = table("left out", "tensors", "MB")

@@ -96,7 +96,7 @@ def predict(
     found = find_images(photos)
     check_writable(out)
     chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-    model = MAHMR.from_pretrained(weights, official_quirks=official_quirks).to(chosen)
+    model = MAHMR.from_pretrained(weights, official_quirks=official_quirks or None).to(chosen)
     predictor = Predictor(model, None if fov is None else math.radians(fov), threshold, getattr(torch, precision))
 
     def make(photo: Path) -> PhotoOutput:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
 
@@ -18,24 +18,39 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def ragged_attention(
-    q: Float[Tensor, "T H D"], k: Float[Tensor, "T H D"], v: Float[Tensor, "T H D"], lengths: list[int]
+    q: Float[Tensor, "T H D"],
+    k: Float[Tensor, "T H D"],
+    v: Float[Tensor, "T H D"],
+    lengths: list[int],
+    ends: Int[Tensor, " B1"] | None = None,
 ) -> Float[Tensor, "T H D"]:
     """Softmax attention of every token to the tokens of its own sequence, with scale 1 / sqrt(D).
 
-    CUDA in half precision: torch's variable-length kernel, one call for all sequences. Otherwise one call of
-    ``scaled_dot_product_attention`` per sequence, which on a CPU beats one padded or masked call. Either way a
-    sequence's result does not depend on the others.
+    CUDA in half precision, where the device has it: torch's variable-length kernel, one call for all sequences.
+    Otherwise one call of ``scaled_dot_product_attention`` per sequence, which on a CPU beats one padded or masked
+    call. Either way a sequence's result does not depend on the others. (No CUDA device was at hand when this was
+    written; its test skips without one.)
 
     Args:
         lengths: tokens of each sequence; they add up to T.
+        ends: 0 and where each sequence ends, int32 on the device of q; made of ``lengths`` where it is not given.
     """
-    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
-        ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(q.device)
+    if _has_ragged_kernel(q):
+        if ends is None:
+            ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(q.device)
         longest = max(lengths)
         return varlen_attn(q, k, v, ends, ends, longest, longest, num_splits=1)  # type: ignore[return-value]
     return torch.cat(
         [dense_attention(*qkv) for qkv in zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)]
     )
+
+
+def _has_ragged_kernel(q: Float[Tensor, "T H D"]) -> bool:
+    """Whether torch's variable-length kernel takes this: half precision on an NVIDIA GPU from Ampere on."""
+    if not q.is_cuda or q.dtype not in (torch.float16, torch.bfloat16) or torch.version.hip is not None:
+        return False
+    width = q.shape[-1]
+    return torch.cuda.get_device_capability(q.device)[0] >= 8 and width % 8 == 0 and width <= 256
 
 
 def dense_attention(

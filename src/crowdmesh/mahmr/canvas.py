@@ -10,10 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from crowdmesh.mahmr.config import LEVELS, PATCH_PX
-
-MULTIPLE_PX = PATCH_PX * 2 ** (LEVELS - 1)
-"""Both sides of the network's input are multiples of the coarsest token's side."""
+from crowdmesh.mahmr.config import MULTIPLE_PX
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

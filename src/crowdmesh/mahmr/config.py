@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from crowdmesh.body import BODIES, load_body
+from crowdmesh.body.keypoints import LAYOUTS
 from crowdmesh.body.smpl import JOINT_NAMES as SMPL_JOINTS
 from crowdmesh.errors import InputError
 
@@ -14,6 +15,9 @@ PATCH_PX = 14
 
 LEVELS = 3
 """Token levels: squares of 14, 28 and 56 input pixels."""
+
+MULTIPLE_PX = PATCH_PX * 2 ** (LEVELS - 1)
+"""Both sides of the network's input are multiples of the coarsest token's side."""
 
 # No network is larger; a made-up file of weights may say so.
 _MOST = {
@@ -32,7 +36,7 @@ class MAHMRConfig:
     Attributes:
         input_size: the longer image side after resizing, pixels; a multiple of 56.
         body: name of the body model.
-        posed_joints: the joints whose rotation is predicted; the others stay at rest.
+        posed_joints: the joints whose rotation is predicted, the root first; the others stay at rest.
         num_betas: shape parameters predicted.
         keypoint_layout: points that ``joints_3d`` and ``joints_2d`` list.
         width, depth, heads: of the encoder's blocks; their hidden layer is four times as wide.
@@ -71,12 +75,12 @@ class MAHMRConfig:
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise InputError(f"{name} must lie between 1 and {most}, got {getattr(self, name)}")
-        coarsest = PATCH_PX * 2 ** (LEVELS - 1)
-        if self.input_size % coarsest:
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise InputError(f"{name} must lie between 1 and {most} and be whole, got {value!r}")
+        if self.input_size % MULTIPLE_PX:
             raise InputError(
-                f"input_size must be a multiple of {coarsest} pixels, got {self.input_size} "
+                f"input_size must be a multiple of {MULTIPLE_PX} pixels, got {self.input_size} "
                 "(the 644 in names of released files is the middle level of 1288)"
             )
         if self.body not in BODIES:
@@ -88,8 +92,13 @@ class MAHMRConfig:
             )
         if self.early_depth > self.depth:
             raise InputError(f"early_depth {self.early_depth} is more than depth {self.depth}")
-        if not self.posed_joints:
-            raise InputError("posed_joints must name at least the root joint")
+        if not self.posed_joints or len(set(self.posed_joints)) != len(self.posed_joints):
+            raise InputError("posed_joints must name joints, the root first and each once")
+        if self.keypoint_layout not in LAYOUTS:
+            raise InputError(f"unknown keypoint_layout {self.keypoint_layout!r}; use one of {', '.join(LAYOUTS)}")
+        for name in ("map_threshold", "small_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
     @classmethod
     def official(
@@ -102,20 +111,22 @@ class MAHMRConfig:
         return cls(input_size, num_betas=11 if kid else 10, fov=fov, denoising=denoising)
 
     @classmethod
-    def anny(cls, input_size: int = 1288, **sizes: Any) -> MAHMRConfig:
+    def anny(cls, input_size: int = 1288) -> MAHMRConfig:
         """The same network for the open body: 36 joints (fingers, toes and eyes stay at rest), six phenotypes."""
         body = load_body("anny")
         posed = tuple(name for name in body.joint_names if not name.startswith(_UNPOSED_ANNY))
-        return cls(input_size, "anny", posed, len(body.shape_params), keypoint_layout="body22", **sizes)
+        return cls(input_size, "anny", posed, len(body.shape_params), keypoint_layout="body22")
 
     @classmethod
-    def tiny(cls, input_size: int = 448, body: str = "anny") -> MAHMRConfig:
+    def tiny(cls, input_size: int = 448, body: Literal["anny", "smpl"] = "anny") -> MAHMRConfig:
         """Under 10 million parameters: for tests and for training on a CPU."""
-        sizes = {
-            "width": 192, "depth": 8, "heads": 3, "early_depth": 2, "queries": 50, "decoder_depth": 3,
-            "decoder_heads": 3, "decoder_hidden": 512, "pose_depth": 3, "shape_depth": 2,
-        }  # fmt: skip
-        return replace(cls.anny(input_size) if body == "anny" else cls(input_size), **sizes)
+        if body not in ("anny", "smpl"):
+            raise InputError(f"tiny networks are for body 'anny' or 'smpl', got {body!r}")
+        return replace(
+            cls.anny(input_size) if body == "anny" else cls(input_size),
+            width=192, depth=8, heads=3, early_depth=2, decoder_depth=3, decoder_heads=3, decoder_hidden=512,
+            pose_depth=3, shape_depth=2,
+        )  # fmt: skip
 
     @property
     def grid(self) -> int:

@@ -106,7 +106,6 @@ class ScaleAdaptiveEncoder(nn.Module):
         self.norm = nn.LayerNorm(width, ENCODER_EPS)
         self.map_norm = nn.LayerNorm(width, ENCODER_EPS)
         self.map_head = MLP(width, width, width, width, 2)
-        self._base_position: tuple[tuple[int, int], Tensor] | None = None
         nn.init.normal_(self.camera_token, std=0.02)
         nn.init.normal_(self.position, std=0.02)
 
@@ -120,7 +119,8 @@ class ScaleAdaptiveEncoder(nn.Module):
         """
         cells = Cells.of(images)
         camera, base = self.see_roughly(cells)
-        predicted = self.predict_map(base)
+        with torch.autocast(base.device.type, enabled=False):  # it decides on levels, and rounding would change some
+            predicted = self.predict_map(base)
         chosen = self.select(predicted if scale_map is None else scale_map)
         fine, fine_image, fine_yx = self.see_closely(cells, chosen.fine)
         coarse = base.unflatten(0, (-1, 4))[chosen.coarse].amax(1)
@@ -190,15 +190,7 @@ class ScaleAdaptiveEncoder(nn.Module):
         return Selection(small, base, ~group)
 
     def base_position(self) -> Float[Tensor, "g g C"]:
-        """Position embeddings of the base level: bicubic, of the fine ones; kept while those do not change."""
-        if torch.is_grad_enabled():
-            return self._interpolated()
-        state = (self.position.data_ptr(), self.position._version)
-        if self._base_position is None or self._base_position[0] != state:
-            self._base_position = (state, self._interpolated())
-        return self._base_position[1]
-
-    def _interpolated(self) -> Float[Tensor, "g g C"]:
+        """Position embeddings of the base level: bicubic, of the fine ones."""
         grid = self.position.permute(2, 0, 1)[None]
         half = F.interpolate(grid, size=(self.config.grid // 2,) * 2, mode="bicubic", align_corners=False)
         return half[0].permute(1, 2, 0)
@@ -211,7 +203,7 @@ class ScaleAdaptiveEncoder(nn.Module):
 
     def run(self, blocks: nn.ModuleList, row: Float[Tensor, "T C"], rows: Rows) -> Float[Tensor, "T C"]:
         """A row of tokens through blocks, attention within each image."""
-        attend = partial(ragged_attention, lengths=rows.lengths)
+        attend = partial(ragged_attention, lengths=rows.lengths, ends=rows.ends)
         for block in blocks:
             row = block(row, attend)
         return row

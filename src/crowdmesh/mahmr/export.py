@@ -22,7 +22,8 @@ from torch import Tensor
 
 from crowdmesh._files import atomic_path
 from crowdmesh.errors import FormatError, InputError
-from crowdmesh.mahmr.canvas import MULTIPLE_PX, normalised
+from crowdmesh.mahmr.canvas import normalised
+from crowdmesh.mahmr.config import MULTIPLE_PX
 from crowdmesh.mahmr.fixed_shape import FixedShape, outputs_of
 
 if TYPE_CHECKING:
@@ -90,8 +91,10 @@ def export_onnx(
         worst = max(differences, key=lambda name: differences[name])
         if not differences[worst] <= TOLERANCE:
             raise FormatError(
-                f"{path} was not written: {worst} of the exported network differs by {differences[worst]:.2g} from "
-                f"the network's (allowed: {TOLERANCE:g}); try other versions of {', '.join(_LIBRARIES)}"
+                f"{path} was not written: the output {worst} of the exported network differs by "
+                f"{differences[worst]:.2g} from the network's (allowed: {TOLERANCE:g}; its values reach "
+                f"{float(expected[worst].abs().max()):.2g}); try other weights, or other versions of "
+                f"{', '.join(_LIBRARIES)}"
             )
         size = temporary.stat().st_size
     most = fixed.max_tokens or fixed.all_tokens

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from crowdmesh.errors import InputError
 from crowdmesh.mahmr.attention import Attend, dense_attention
-from crowdmesh.mahmr.canvas import MULTIPLE_PX, normalised
+from crowdmesh.mahmr.canvas import normalised
+from crowdmesh.mahmr.config import MULTIPLE_PX
 from crowdmesh.mahmr.decoder import Decoded
 from crowdmesh.mahmr.encoder import BASE, CELL_PX, COARSE, FINE, cut
 from crowdmesh.mahmr.tokens import morton_cells

@@ -91,7 +91,7 @@ class MAHMR(Network):
 
     @classmethod
     def from_pretrained(
-        cls, path_or_name: str | Path, body: BodyModel | None = None, official_quirks: bool = False
+        cls, path_or_name: str | Path, body: BodyModel | None = None, official_quirks: bool | None = None
     ) -> MAHMR:
         """A network with its weights, ready to :meth:`infer`.
 
@@ -99,14 +99,15 @@ class MAHMR(Network):
             path_or_name: a file of ours (``.safetensors``), a released SAT-HMR or MA-HMR checkpoint, or the name of a
                 file ``mahmr/NAME.safetensors`` in the asset folders.
             body: see the class.
-            official_quirks: see :class:`MAHMRConfig`.
+            official_quirks: see :class:`MAHMRConfig`; ``None``: as the file says.
 
         Raises:
             InputError: no such file or name.
             FormatError: not such a file, damaged, or weights that do not fit; the message says what they look like.
         """
         loaded = checkpoint.load(checkpoint.locate(path_or_name))
-        model = cls(replace(loaded.config, official_quirks=official_quirks), body)
+        quirks = loaded.config.official_quirks if official_quirks is None else official_quirks
+        model = cls(replace(loaded.config, official_quirks=quirks), body)
         model.load_state_dict(loaded.weights)
         model.provenance = loaded.provenance
         return model.eval()
@@ -133,7 +134,8 @@ class MAHMR(Network):
     ) -> list[Scene]:
         """Photographs to scenes, one per photograph; people whose confidence exceeds the threshold, surest first.
 
-        A photograph's scene does not depend on the others. Nobody is a valid scene of zero people.
+        A photograph's scene does not depend on the others but for rounding. Nobody is a valid scene of zero people.
+        All or nothing: a photograph that cannot be used ends the call, and the error names it.
 
         Args:
             images: image files or (H, W, 3) uint8 RGB arrays, of any sizes.
@@ -163,7 +165,7 @@ class MAHMR(Network):
                 predicted one.
             vertical_fov: radians, known fields of view; NaN: predict it.
         """
-        self.check_images(images)
+        self.check_batch(images, image_sizes, scale_map, vertical_fov)
         encoded = self.encoder(images, scale_map)
         decoded = self.decode(encoded)
         sizes = image_sizes.to(decoded.hidden)
@@ -211,6 +213,8 @@ class MAHMR(Network):
         if body.name != config.body:
             raise InputError(f"the configuration speaks of body {config.body!r}, the given body is {body.name!r}")
         unknown = [name for name in config.posed_joints if name not in body.joint_names]
+        if config.posed_joints[0] != body.joint_names[0]:
+            raise InputError(f"posed_joints must begin with the root joint of body {body.name!r}")
         if unknown:
             raise InputError(f"body {body.name!r} has no joint {', '.join(unknown)}, which posed_joints names")
         if config.num_betas > len(body.shape_params):

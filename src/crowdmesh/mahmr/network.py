@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from crowdmesh.errors import InputError
 from crowdmesh.mahmr.attention import MLP, Block
-from crowdmesh.mahmr.config import LEVELS, MAHMRConfig
+from crowdmesh.mahmr.config import LEVELS, MULTIPLE_PX, MAHMRConfig
 from crowdmesh.mahmr.decoder import Decoded, Decoder
-from crowdmesh.mahmr.encoder import EncodedImages, ScaleAdaptiveEncoder
+from crowdmesh.mahmr.encoder import CELL_PX, EncodedImages, ScaleAdaptiveEncoder
 from crowdmesh.mahmr.heads import PersonHeads, rotations_of_6d
 from crowdmesh.mahmr.projection import (
     ASSUMED_FOV,
@@ -51,22 +52,40 @@ class Network(nn.Module):
             posed = 3 * len(config.posed_joints)
             self.denoising_encoder = nn.Linear(posed + config.num_betas, config.width)
 
-    def check_images(self, images: list[Tensor]) -> None:
-        """Raise InputError for no images, or images that the network cannot take."""
-        if not images:
-            raise InputError("a batch needs at least one image")
-        most = self.config.input_size
+    def check_batch(
+        self,
+        images: list[Tensor],
+        image_sizes: Tensor,
+        scale_map: Tensor | None = None,
+        vertical_fov: Tensor | None = None,
+    ) -> None:
+        """Raise InputError for what the network cannot take: no images, other shapes, types or values."""
+        if not isinstance(images, (list, tuple)) or not images:
+            raise InputError("a batch is a list of at least one image, each (3, height, width)")
+        most, cells = self.config.input_size, 0
         for i, image in enumerate(images):
+            what = f"image {i} of the batch"
+            if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
+                raise InputError(
+                    f"{what} must be (3, height, width) normalised floating-point numbers, got {image.dtype} "
+                    f"{tuple(image.shape)}"
+                )
             height, width = image.shape[-2:]
-            if image.ndim != 3 or len(image) != 3 or not (0 < height <= most and 0 < width <= most):
+            if not (0 < height <= most and 0 < width <= most and height % MULTIPLE_PX == width % MULTIPLE_PX == 0):
                 raise InputError(
-                    f"image {i} of the batch must be (3, height, width) of at most {most} pixels, "
-                    f"got {tuple(image.shape)}"
+                    f"{what} must be padded to multiples of {MULTIPLE_PX} pixels and have at most {most}, got "
+                    f"{height}x{width}"
                 )
-            if height % 56 or width % 56:
-                raise InputError(
-                    f"image {i} of the batch must be padded to multiples of 56 pixels, got {height}x{width}"
-                )
+            cells += height * width // CELL_PX**2
+        count = len(images)
+        if not isinstance(image_sizes, Tensor) or image_sizes.shape != (count, 2) or bool((image_sizes < 1).any()):
+            raise InputError(f"image_sizes must be a ({count}, 2) tensor of heights and widths from 1 pixel on")
+        if scale_map is not None and scale_map.shape != (cells, 2):
+            raise InputError(f"scale_map must be ({cells}, 2) for these images, got {tuple(scale_map.shape)}")
+        if vertical_fov is not None:
+            known = isinstance(vertical_fov, Tensor) and vertical_fov.shape == (count,)
+            if not known or bool(((vertical_fov <= 0) | (vertical_fov >= math.pi)).any()):
+                raise InputError(f"vertical_fov must be a ({count},) tensor of radians between 0 and pi (NaN: predict)")
 
     def decode(self, encoded: EncodedImages) -> Decoded:
         """Queries against the tokens of their images."""
@@ -131,7 +150,7 @@ class Network(nn.Module):
 
         The first call then takes a minute or more, and so does the first with several images; other numbers of tokens
         do not compile anew, since attention within each image stays outside. Results change by rounding. On a CPU it
-        is no faster: matrix products are what takes time.
+        is no faster: matrix products are what takes time. Save ``state_dict()``, not the compiled network.
         """
         before, after, step = (torch.compile(f, dynamic=True) for f in (Block.before, Block.after, Decoder.step))
         for part in self.modules():

@@ -171,6 +171,8 @@ def from_official(state: Mapping[str, Any], widen_betas: bool = False) -> dict[s
     """
     state = unwrap(state)
     keys = sort_keys(state)
+    if "encoder.camera_token" in keys.unknown:
+        raise FormatError("these weights have CrowdMesh's own names already; use load_state_dict")
     if keys.unknown:
         raise FormatError(
             f"{len(keys.unknown)} of {len(state)} tensors have names that no released MA-HMR network has "

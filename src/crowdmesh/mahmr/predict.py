@@ -53,6 +53,7 @@ class Predictor:
     def __init__(
         self, model: MAHMR, fov: float | None = None, threshold: float = 0.3, precision: torch.dtype = torch.float32
     ) -> None:
+        _check_settings(model, threshold, precision)
         self.model, self.fov, self.threshold, self.precision = model, fov, threshold, precision
 
     def __call__(self, photo: Photo) -> tuple[Scene, tuple[str, ...]]:
@@ -70,7 +71,7 @@ class Predictor:
         """What decides the result: the photograph's content, the weights, the settings."""
         return {
             "photo_sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
-            "weights": self.model.provenance,
+            "weights_sha256": self.model.provenance.get("sha256"),
             "settings": {
                 "fov": self.fov,
                 "threshold": self.threshold,
@@ -91,32 +92,49 @@ def predict_scenes(
     """See :meth:`crowdmesh.mahmr.MAHMR.infer`."""
     if isinstance(images, (str, Path, np.ndarray)):
         raise InputError("infer takes a list of photographs; for one, give [photo]")
-    if not 0 <= threshold < 1:
-        raise InputError(f"threshold must lie in [0, 1), got {threshold:g}")
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    _check_settings(model, threshold, precision)
     known = _known_fovs(fov, len(images))
     scenes: list[Scene] = []
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
-        scenes += _predict_batch(model, _batch(model, images[chosen], known[chosen]), threshold, precision)
+        batch = _batch(model, images[chosen], known[chosen], start)
+        scenes += _predict_batch(model, batch, threshold, precision)
     return scenes
 
 
+def _check_settings(model: MAHMR, threshold: float, precision: torch.dtype) -> None:
+    if not 0 <= threshold < 1:
+        raise InputError(f"threshold must lie in [0, 1), got {threshold:g}")
+    if precision not in (torch.float32, torch.bfloat16, torch.float16):
+        raise InputError(f"precision must be torch.float32, torch.bfloat16 or torch.float16, got {precision!r}")
+    kind = next(model.parameters()).dtype
+    if kind is not torch.float32:
+        raise InputError(f"the network's weights are {kind}; keep them in float32 and choose with precision=")
+
+
 def _known_fovs(fov: float | Sequence[float | None] | None, count: int) -> list[float | None]:
-    known: list[float | None] = [fov] * count if fov is None or isinstance(fov, (int, float)) else [*fov]
-    if len(known) != count:
-        raise InputError(f"{len(known)} fields of view for {count} images; give one per image (None: predict it)")
+    values = [fov] * count if fov is None or np.ndim(fov) == 0 else list(fov)  # type: ignore[arg-type]
+    if len(values) != count:
+        raise InputError(f"{len(values)} fields of view for {count} images; give one per image (None: predict it)")
+    known = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
     for value in known:
         if value is not None and not 0 < value < math.pi:
             raise InputError(f"a field of view must lie between 0 and pi radians, got {value:g}; are these degrees?")
     return known
 
 
-def _batch(model: MAHMR, images: Sequence[Photo], known: list[float | None]) -> _Batch:
+def _batch(model: MAHMR, images: Sequence[Photo], known: list[float | None], first: int) -> _Batch:
     device = next(model.parameters()).device
-    sources = [Path(image).name if isinstance(image, (str, Path)) else "array" for image in images]
-    photos = [read_image(image) if isinstance(image, (str, Path)) else check_image(image) for image in images]
+    sources, photos = [], []
+    for i, image in enumerate(images, first):
+        if isinstance(image, (str, Path)):
+            sources.append(Path(image).name)
+            photos.append(read_image(image))
+        else:
+            sources.append(f"array {i}")
+            photos.append(check_image(image, f"image {i} of the list"))
     canvases = [prepare(photo, model.config.input_size, device) for photo in photos]
     return _Batch(sources, photos, canvases, known)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 TEMPERATURE = 20.0
 """Base of the sine code's wavelengths."""
@@ -58,13 +58,16 @@ class Rows:
 
     Attributes:
         lengths: tokens of each image.
+        ends: (B + 1,) 0 and where each image's tokens end in the row.
     """
 
     def __init__(self, images: list[Int[Tensor, " _"]], batch: int) -> None:
         image = torch.cat(images)
         self.sizes = [len(part) for part in images]
         self.order = image.argsort(stable=True)
-        self.lengths: list[int] = torch.bincount(image, minlength=batch).tolist()
+        counts = torch.bincount(image, minlength=batch)
+        self.ends = nn.functional.pad(counts.cumsum(0), (1, 0)).to(torch.int32)
+        self.lengths: list[int] = counts.tolist()
 
     def join(self, *parts: Tensor) -> Tensor:
         """The row made of the parts."""
