@@ -174,10 +174,14 @@ def test_an_image_does_not_depend_on_its_company():
         backwards = model(images[::-1], sizes.flip(0), torch.cat(maps[::-1]))
         for i, image in enumerate(images):
             alone = model([image], sizes[i : i + 1], maps[i])
-            for name in ("poses", "boxes", "confidences", "translations", "vertical_fov", "vertices", "joints_2d"):
-                one, many, back = (getattr(o, name) for o in (alone, together, backwards))
-                torch.testing.assert_close(one[0], many[i], atol=1e-5 if name != "joints_2d" else 1e-3, rtol=1e-5)
-                torch.testing.assert_close(back[3 - i], many[i], atol=1e-5 if name != "joints_2d" else 1e-3, rtol=1e-5)
+            for name in ("boxes", "confidences", "vertical_fov", "translations", "vertices", "hidden_states"):
+                # Noisy heads place some people far away, where rounding is more than it is of states and boxes.
+                tolerance = 1e-3 if name in ("translations", "vertices") else 1e-5
+                one, many, back = (getattr(output, name) for output in (alone, together, backwards))
+                if name == "hidden_states":
+                    one, many, back = (states.transpose(0, 1) for states in (one, many, back))
+                torch.testing.assert_close(one[0], many[i], atol=tolerance, rtol=1e-5)
+                torch.testing.assert_close(back[3 - i], many[i], atol=tolerance, rtol=1e-5)
 
 
 def test_the_predicted_map_decides_unless_one_is_given():
