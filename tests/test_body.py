@@ -211,7 +211,7 @@ def test_smpl_recorded_stand_in(vectors, tmp_path):
 
 
 def test_missing_smpl_says_where_to_get_it(tmp_path):
-    with pytest.raises(AssetError, match=r"smpl\.is\.tue\.mpg\.de.*put its neutral .*the body anny needs no registration"):
+    with pytest.raises(AssetError, match=r"smpl\.is\.tue\.mpg\.de.*put its neutral .*anny needs no registration"):
         load_body("smpl", tmp_path)
 
 
