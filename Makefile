@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/crowdmesh demo --out demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not slow" -rs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -rs
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -rs

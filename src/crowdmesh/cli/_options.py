@@ -20,6 +20,7 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 def dto_config(preset: Preset, prior: Prior | None) -> DTOConfig:
+    """A preset of DTO, with another stature prior if one is given."""
     from dataclasses import replace
 
     from crowdmesh.dto import PRESETS
@@ -29,6 +30,7 @@ def dto_config(preset: Preset, prior: Prior | None) -> DTOConfig:
 
 
 def check_writable(folder: Path) -> None:
+    """Raise InputError before any work is done if nothing can be written to a folder."""
     from crowdmesh._files import atomic_path
 
     with atomic_path(folder / ".writable") as probe:
