@@ -62,7 +62,7 @@ def ragged(model: MAHMR, pixels: torch.Tensor) -> tuple[dict[str, torch.Tensor],
     values = {name: getattr(output, name) for name in OUTPUTS}
     values["scale_map"] = output.scale_map.unflatten(0, (len(images), -1))
     values["rotations"] = model.people(output.hidden_states)[0]
-    return values, output.token_lengths
+    return values, output.token_lengths.tolist()
 
 
 def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 2e-5) -> None:

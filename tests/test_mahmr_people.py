@@ -243,7 +243,7 @@ def test_batches_the_network_cannot_take(unchecked, images, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"image_sizes": [(112, 112)]}, "image_sizes"),
+        ({"image_sizes": [(112, 112), (112, 112)]}, "image_sizes"),
         ({"image_sizes": torch.ones(2, 2)}, "image_sizes"),
         ({"image_sizes": torch.tensor([(0, 112)])}, "image_sizes"),
         ({"scale_map": torch.zeros(15, 2)}, r"scale_map must be \(16, 2\)"),

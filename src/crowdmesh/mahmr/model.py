@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from crowdmesh.body import BodyModel, load_body
@@ -42,7 +42,8 @@ class MAHMROutput:
         image_sizes: (B, 2) height, width without padding, pixels.
         joints_3d, joints_2d: (B, Q, P, 3), (B, Q, P, 2) points of ``config.keypoint_layout``.
         vertices: (B, Q, V, 3).
-        scale_map, token_lengths: of the encoder (:class:`~crowdmesh.mahmr.encoder.EncodedImages`).
+        scale_map: of the encoder (:class:`~crowdmesh.mahmr.encoder.EncodedImages`).
+        token_lengths: (B,) tokens of each image, on the CPU.
         hidden_states: (L, B, Q, C) states of the queries after each decoder layer, normalised.
     """
 
@@ -58,7 +59,7 @@ class MAHMROutput:
     joints_2d: Float[Tensor, "B Q P 2"]
     vertices: Float[Tensor, "B Q V 3"]
     scale_map: Float[Tensor, "n 2"]
-    token_lengths: list[int]
+    token_lengths: Int[Tensor, " B"]
     hidden_states: Float[Tensor, "L B Q C"]
 
     @property
@@ -165,6 +166,7 @@ class MAHMR(Network):
                 predicted one.
             vertical_fov: radians, known fields of view; NaN: predict it.
         """
+        image_sizes = torch.as_tensor(image_sizes)
         self.check_batch(images, image_sizes, scale_map, vertical_fov)
         encoded = self.encoder(images, scale_map)
         decoded = self.decode(encoded)
@@ -191,7 +193,7 @@ class MAHMR(Network):
             joints_2d=project(joints, focal, sizes),
             vertices=posed.vertices.unflatten(0, batch),
             scale_map=encoded.scale_map,
-            token_lengths=encoded.lengths,
+            token_lengths=torch.tensor(encoded.lengths),
             hidden_states=decoded.hidden,
         )
 
