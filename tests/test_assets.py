@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from crowdmesh import assets
 from crowdmesh.assets import LITE, Asset, cache_folder, fetch, find, search_folders
 from crowdmesh.errors import AssetError
 
@@ -102,7 +101,7 @@ def test_a_file_is_hashed_once_until_it_changes(folders, asset, monkeypatch):
     path.write_bytes(CONTENT)
     fetch(asset)
     with monkeypatch.context() as context:
-        context.setattr(assets.hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+        context.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
         assert fetch(asset) == path
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(1, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import struct
 import tempfile
@@ -80,6 +81,12 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except _READ_ERRORS as error:
         raise FormatError(f"{path} is not a readable {what}: {_reason(error)}") from error
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_npz(path: Path, what: str = "NumPy archive") -> dict[str, np.ndarray]:

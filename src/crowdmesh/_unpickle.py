@@ -15,6 +15,9 @@ from typing import IO, Any
 
 import numpy as np
 
+UnpicklingError = pickle.UnpicklingError
+"""What unpickling raises, here and in torch."""
+
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5}|O[48]?")
 _MAX_DIMENSIONS = 16
 

@@ -8,7 +8,6 @@ cache. Whatever is handed out has the SHA-256 written here.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from crowdmesh._files import atomic_path
+from crowdmesh._files import atomic_path, sha256
 from crowdmesh.errors import AssetError, InputError
 
 TIMEOUT_S = 30.0
@@ -185,8 +184,7 @@ def defect(asset: Asset, path: Path) -> str | None:
 @functools.lru_cache(maxsize=256)
 def _sha256(path: Path, _mtime_ns: int, _size_bytes: int) -> str:
     """SHA-256 of a file; remembered for as long as path, modification time and size stay the same."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def _download(asset: Asset, target: Path) -> Path:

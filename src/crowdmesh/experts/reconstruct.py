@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from crowdmesh._files import sha256
 from crowdmesh.body import load_body, pose_people
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto import DTOConfig, Placement, place
@@ -95,7 +95,7 @@ class Reconstructor:
         experts = {e.name: {asset.name: asset.sha256 for asset in e.assets} for e in self.experts.all()}
         camera = self.experts.camera
         settings = {"dto": asdict(self.config), "camera": asdict(camera) if is_dataclass(camera) else {}}
-        photo = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else None
+        photo = sha256(path) if path is not None else None
         # As JSON gives it back: tuples become lists.
         return json.loads(json.dumps({"photo_sha256": photo, "experts": experts, "settings": settings}))
 

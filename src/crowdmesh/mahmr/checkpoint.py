@@ -8,7 +8,6 @@ holds a body model's data: the released checkpoints carry SMPL's, which are lice
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import warnings
@@ -18,14 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crowdmesh._files import atomic_path, reading
+from crowdmesh._files import atomic_path, reading, sha256
+from crowdmesh._unpickle import UnpicklingError
 from crowdmesh.assets import search_folders
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import official
@@ -47,6 +47,8 @@ _HEADER = {"format": str, "version": int, "config": dict, "licence": str, "prove
 _NAME = re.compile(r"\w[\w.-]*")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
@@ -64,7 +66,10 @@ class Checkpoint:
 
     def network(self) -> Network:
         """The network itself, without a body model."""
-        network = Network(self.config)
+        return self.fill(Network(self.config))
+
+    def fill(self, network: AnyNetwork) -> AnyNetwork:
+        """A network of this configuration with these weights, ready to be used."""
         network.load_state_dict(self.weights)
         network.provenance = self.provenance
         return network.eval()
@@ -138,11 +143,17 @@ def load(path: str | Path) -> Checkpoint:
         FormatError: another kind of file, damaged, with code in it, of another version, incomplete, not finite.
     """
     path = Path(path)
+    loaded = _read(path)
+    return replace(loaded, provenance=loaded.provenance | {"file": path.name, "sha256": sha256(path)})
+
+
+def _read(path: Path) -> Checkpoint:
+    """What :meth:`load` says, but for the file's name and digest."""
     state, header = read_state(path)
     with about(path):
         loaded = _released(state) if header is None else _ours(state, header)
         _check(loaded)
-    return replace(loaded, provenance=loaded.provenance | {"file": path.name, "sha256": sha256(path)})
+    return loaded
 
 
 def _released(state: Mapping[str, Any]) -> Checkpoint:
@@ -244,12 +255,6 @@ def read_state(path: Path) -> tuple[dict[str, Any], str | None]:
         raise FormatError(f"{path} is not a readable safetensors file: {error}; copy or download it again") from error
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_pickle(path: Path) -> dict[str, Any]:
     """The dictionary in a file of ``torch.save``. Only tensors and plain values are let through, by torch."""
     what = "PyTorch file of weights"
@@ -264,9 +269,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-        except Exception as error:
-            if type(error).__name__ != "UnpicklingError":  # pickle's: a module that nothing of ours imports lightly
-                raise
+        except UnpicklingError as error:
             raise FormatError(_refusal(path, str(error))) from None
     if not isinstance(state, Mapping):
         raise FormatError(
@@ -346,7 +349,7 @@ def _write(
 
 def _verify(path: Path, wanted: Checkpoint) -> None:
     """Read a file back and compare every number, bit by bit."""
-    found = load(path)
+    found = _read(path)
     same = found.config == wanted.config and found.weights.keys() == wanted.weights.keys()
     for name, tensor in wanted.weights.items():
         same = same and torch.equal(found.weights[name].view(torch.int32), tensor.contiguous().view(torch.int32))

@@ -108,10 +108,7 @@ class MAHMR(Network):
         """
         loaded = checkpoint.load(checkpoint.locate(path_or_name))
         quirks = loaded.config.official_quirks if official_quirks is None else official_quirks
-        model = cls(replace(loaded.config, official_quirks=quirks), body)
-        model.load_state_dict(loaded.weights)
-        model.provenance = loaded.provenance
-        return model.eval()
+        return loaded.fill(cls(replace(loaded.config, official_quirks=quirks), body))
 
     def load_official(self, state_dict: Mapping[str, Tensor]) -> None:
         """Take the weights of a released checkpoint, by its own names.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from crowdmesh._files import sha256
 from crowdmesh.camera import Camera
 from crowdmesh.errors import InputError
 from crowdmesh.images import check_image, read_image
@@ -70,7 +70,7 @@ class Predictor:
     def signature(self, photo: Path) -> dict[str, Any]:
         """What decides the result: the photograph's content, the weights, the settings."""
         return {
-            "photo_sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
+            "photo_sha256": sha256(photo),
             "weights_sha256": self.model.provenance.get("sha256"),
             "settings": {
                 "fov": self.fov,
