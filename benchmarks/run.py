@@ -132,7 +132,7 @@ def bodies() -> Iterator[tuple[str, str]]:
 
 def photographs() -> Iterator[tuple[str, str]]:
     """Landmark fit and the whole line on sample photographs."""
-    from crowdmesh.experts import Reconstructor, load_experts
+    from crowdmesh.experts import InputImage, Reconstructor, load_experts
     from crowdmesh.images import read_image
     from crowdmesh.outputs import PhotoOutput, write_outputs
 
@@ -143,15 +143,13 @@ def photographs() -> Iterator[tuple[str, str]]:
     experts = load_experts("lite")
     reconstructor = Reconstructor(experts)
     for path in sorted(folder.glob("*.jpg")):
-        image = read_image(path)
-        camera = experts.camera.estimate(image, path).camera
-        detections = experts.persons.detect(image)
-        keypoints = experts.keypoints.locate(image, detections)
-        fit = timed(lambda c=camera, d=detections, k=keypoints: experts.mesh.fit(c, d, k), 5)
-        yield (
-            f"landmark fit, {path.stem} ({len(detections)} people)",
-            f"{ms(fit)}: {fit[0] / len(detections) * 1e3:.0f} ms per person",
-        )
+        images = [InputImage(read_image(path), path)]
+        cameras = [estimate.camera for estimate in experts.camera.estimate(images)]
+        detections = experts.persons.detect(images)
+        keypoints = experts.keypoints.locate(images, detections)
+        fit = timed(lambda i=images, c=cameras, d=detections, k=keypoints: experts.mesh.fit(i, c, d, k), 5)
+        count = len(detections[0])
+        yield f"landmark fit, {path.stem} ({count} people)", f"{ms(fit)}: {fit[0] / count * 1e3:.0f} ms per person"
         whole = timed(lambda p=path: reconstructor(p), 3)
         yield f"reconstruct without writing, {path.stem}", ms(whole)
     result = reconstructor(path)

@@ -19,13 +19,13 @@ import crowdmesh
 SOURCE = Path(crowdmesh.__file__).parent
 
 FLOORS = {
-    "errors": 0, "_files": 0, "_unpickle": 0,
-    "_native": 0, "masks": 0, "camera": 0, "people": 0, "scene": 0, "depth": 0, "assets": 0, "images": 0,
+    "errors": 0, "_files": 0, "_unpickle": 0, "_weights_file": 0,
+    "_native": 0, "masks": 0, "camera": 0, "people": 0, "scene": 0, "depth": 0, "assets": 0, "hub": 0, "images": 0,
     "_raster_kernel": 1, "raster": 1, "body": 1, "metrics": 1,
     "dto": 2, "visual": 2,
     "synth": 3, "experts": 3, "mahmr": 3, "adapters": 3, "formats": 3,
     "outputs": 4,
-    "benchmarks": 5,
+    "benchmarks": 5, "video": 5,
     "_terminal": 6, "demo": 6, "doctor": 6, "cli": 6,
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crowdmesh.assets import LITE, Asset, cache_folder, fetch, find, search_folders
+from crowdmesh.assets import LITE, Asset, cache_folder, search_folders
 from crowdmesh.errors import AssetError
 
 CONTENT = b"weights of a very small network"
@@ -44,11 +44,11 @@ def test_folders_are_searched_in_order_plain_or_by_group(folders, asset):
     first, second, cache = folders
     assert search_folders() == [first, second, cache]
     places = [first / "net.bin", first / "toys" / "net.bin", second / "net.bin", cache / "toys" / "net.bin"]
-    assert find(asset) is None
+    assert asset.find() is None
     for place in reversed(places):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(CONTENT)
-        assert find(asset) == place
+        assert asset.find() == place
 
 
 def test_without_environment_only_the_cache_is_searched(monkeypatch, tmp_path):
@@ -59,17 +59,17 @@ def test_without_environment_only_the_cache_is_searched(monkeypatch, tmp_path):
 
 
 def test_a_missing_asset_is_downloaded_into_the_cache_once(folders, asset, server):
-    path = fetch(asset)
+    path = asset.fetch()
     assert path == folders[2] / "toys" / "net.bin"
     assert path.read_bytes() == CONTENT
     server.unlink()
-    assert fetch(asset) == path
+    assert asset.fetch() == path
 
 
 def test_offline_and_missing_says_what_where_and_what_to_do(folders, asset, server):
     server.unlink()
     with pytest.raises(AssetError) as error:
-        fetch(asset)
+        asset.fetch()
     message = str(error.value)
     assert all(part in message for part in ("net.bin", asset.url, *map(str, folders), "CROWDMESH_ASSETS"))
     assert not list(folders[2].rglob("*.bin"))
@@ -79,7 +79,7 @@ def test_offline_and_missing_says_what_where_and_what_to_do(folders, asset, serv
 def test_a_wrong_download_is_refused_and_leaves_nothing_behind(folders, asset, server, served):
     server.write_bytes(served)
     with pytest.raises(AssetError, match="instead of"):
-        fetch(asset)
+        asset.fetch()
     assert [path for path in folders[2].rglob("*") if path.is_file()] == []
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_named_and_never_silently_replaced(folders, asset, con
     path = folders[1] / "net.bin"
     path.write_bytes(content)
     with pytest.raises(AssetError, match=problem) as error:
-        fetch(asset)
+        asset.fetch()
     assert str(path) in str(error.value)
     assert "delete it" in str(error.value)
     assert path.read_bytes() == content
@@ -99,14 +99,14 @@ def test_a_damaged_file_is_named_and_never_silently_replaced(folders, asset, con
 def test_a_file_is_hashed_once_until_it_changes(folders, asset, monkeypatch):
     path = folders[0] / "net.bin"
     path.write_bytes(CONTENT)
-    fetch(asset)
+    asset.fetch()
     with monkeypatch.context() as context:
         context.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
-        assert fetch(asset) == path
+        assert asset.fetch() == path
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(1, 1))
     with pytest.raises(AssetError, match="SHA-256"):
-        fetch(asset)
+        asset.fetch()
 
 
 def test_an_unwritable_cache_is_an_asset_error(monkeypatch, tmp_path, asset):
@@ -114,7 +114,7 @@ def test_an_unwritable_cache_is_an_asset_error(monkeypatch, tmp_path, asset):
     monkeypatch.delenv("CROWDMESH_ASSETS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(AssetError, match="cannot store net"):
-        fetch(asset)
+        asset.fetch()
 
 
 def test_the_catalogue_is_pinned_and_complete():
@@ -128,6 +128,6 @@ def test_the_catalogue_is_pinned_and_complete():
 
 @pytest.mark.parametrize("asset", LITE, ids=lambda asset: asset.name)
 def test_local_copies_are_what_the_catalogue_says(asset):
-    if find(asset) is None:
+    if asset.find() is None:
         pytest.skip(f"{asset.name} is not on this machine; put it into a folder named by CROWDMESH_ASSETS")
-    assert fetch(asset).stat().st_size == asset.size_bytes
+    assert asset.fetch().stat().st_size == asset.size_bytes

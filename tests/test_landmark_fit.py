@@ -15,8 +15,8 @@ from crowdmesh.errors import InputError
 from crowdmesh.experts._chain import Chain, adult_chain
 from crowdmesh.experts._landmark_solve import State, _expand
 from crowdmesh.experts._landmark_start import first_guess, gather
-from crowdmesh.experts.base import BodyLandmarks, Detections, Keypoints
-from crowdmesh.experts.landmark_fit import LandmarkFit, LandmarkFitResult, fit_landmarks
+from crowdmesh.experts.base import BodyLandmarks, Detections, InputImage, Keypoints
+from crowdmesh.experts.landmark_fit import LandmarkFitResult, fit_landmarks, fit_people
 
 CAMERA = Camera.from_long_side_fov(np.radians(60), 1280, 720)
 BODY = load_body("anny")
@@ -288,7 +288,7 @@ def test_the_expert_returns_people_with_their_evidence():
     unknown = coco.copy()
     unknown[1, 4, 0] = np.nan
     coco[1, 4] = 0.0
-    fitted = LandmarkFit().fit(CAMERA, detections, Keypoints(unknown, people.landmarks))
+    fitted = fit_people(CAMERA, detections, Keypoints(unknown, people.landmarks))
     assert fitted.body == "anny" and fitted.age_years is None
     np.testing.assert_allclose(fitted.stature_m, float(BODY.stature(BODY.default_shape(1))), rtol=1e-6)
     np.testing.assert_array_equal(fitted.keypoints_px, coco)
@@ -300,10 +300,10 @@ def test_the_expert_says_what_it_is_missing():
     people = posed_crowd(2)
     detections = Detections(people.boxes_px, np.ones(2))
     with pytest.raises(InputError, match="33 body landmarks"):
-        LandmarkFit().fit(CAMERA, detections, Keypoints(np.zeros((2, 17, 3))))
+        fit_people(CAMERA, detections, Keypoints(np.zeros((2, 17, 3))))
     one = Detections(people.boxes_px[:1], np.ones(1))
     with pytest.raises(InputError, match="2 people do not belong to 1"):
-        LandmarkFit().fit(CAMERA, one, Keypoints(np.zeros((2, 17, 3)), people.landmarks))
+        fit_people(CAMERA, one, Keypoints(np.zeros((2, 17, 3)), people.landmarks))
 
 
 def test_bodies_cover_the_people_of_a_photograph(photos):
@@ -315,9 +315,9 @@ def test_bodies_cover_the_people_of_a_photograph(photos):
     image = read_image(photos / "soccer.jpg")
     height, width = image.shape[:2]
     camera = Camera.from_long_side_fov(np.radians(60), width, height)
-    detections = YoloxPersons().detect(image)
-    keypoints = BlazePose().locate(image, detections)
-    people = LandmarkFit().fit(camera, detections, keypoints)
+    (detections,) = YoloxPersons().detect([InputImage(image)])
+    (keypoints,) = BlazePose().locate([InputImage(image)], [detections])
+    people = fit_people(camera, detections, keypoints)
     assert people.fit_error_px.max() < 0.01 * height
     drawn = rasterize(torch.from_numpy(people.vertices_m), BODY.faces, camera.K, (height, width)).person.numpy()
     for k, mask in enumerate(keypoints.masks.to_dense()):

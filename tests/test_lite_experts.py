@@ -20,7 +20,7 @@ from crowdmesh.errors import AssetError, InputError
 from crowdmesh.experts import lite_alignment, lite_face_detector, lite_faces, lite_landmarks, lite_persons, lite_pose
 from crowdmesh.experts._age_network import _pad_same, read_weights
 from crowdmesh.experts._crops import SquareCrop, around_box
-from crowdmesh.experts.base import Attributes, BodyLandmarks, Detections, Keypoints
+from crowdmesh.experts.base import Attributes, BodyLandmarks, Detections, InputImage, Keypoints
 from crowdmesh.experts.camera import MetadataCamera
 from crowdmesh.experts.lite_masks import people_masks
 from crowdmesh.images import read_image
@@ -321,14 +321,15 @@ def test_the_camera_always_says_where_it_comes_from(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 50
     Image.fromarray(image).save(tmp_path / "photo.jpg", exif=exif)
-    given = MetadataCamera(math.radians(40)).estimate(image, tmp_path / "photo.jpg")
-    assert given.source == "given" and math.isclose(given.camera.vertical_fov, math.radians(40))
-    read = MetadataCamera().estimate(image, tmp_path / "photo.jpg")
+    (given,) = MetadataCamera(math.radians(40)).estimate([InputImage(image, tmp_path / "photo.jpg")])
+    assert (
+        given.source == "given" and given.focal_std == 0 and math.isclose(given.camera.vertical_fov, math.radians(40))
+    )
+    (read,) = MetadataCamera().estimate([InputImage(image, tmp_path / "photo.jpg")])
     assert read.source == "EXIF focal length"
     assert math.isclose(read.camera.fx, 50 * 500 / math.hypot(36, 24))
     Image.fromarray(image).save(tmp_path / "plain.png")
-    for path in (None, tmp_path / "plain.png"):
-        assumed = MetadataCamera().estimate(image, path)
+    for assumed in MetadataCamera().estimate([InputImage(image), InputImage(image, tmp_path / "plain.png")]):
         assert assumed.source == "assumed 60° over the longer side"
         assert assumed.camera == Camera.from_long_side_fov(math.radians(60), 400, 300)
 
@@ -348,7 +349,7 @@ def photo(name: str) -> np.ndarray:
 
 @functools.cache
 def expert(kind: type):
-    missing = [asset.name for asset in kind.assets if assets.find(asset) is None]
+    missing = [asset.name for asset in kind.sources() if asset.find() is None]
     if missing:
         pytest.skip(f"{missing[0]} is not on this machine; {SKIP}")
     return kind()
@@ -358,9 +359,9 @@ def expert(kind: type):
 def seen(name: str) -> SimpleNamespace:
     """What the detector, the keypoint and the attribute expert say about a photograph."""
     image = photo(name)
-    detections = expert(lite_persons.YoloxPersons).detect(image)
-    keypoints = expert(lite_pose.BlazePose).locate(image, detections)
-    attributes = expert(lite_faces.FaceAttributes).estimate(image, detections, keypoints)
+    (detections,) = expert(lite_persons.YoloxPersons).detect([InputImage(image)])
+    (keypoints,) = expert(lite_pose.BlazePose).locate([InputImage(image)], [detections])
+    (attributes,) = expert(lite_faces.FaceAttributes).estimate([InputImage(image)], [detections], [keypoints])
     return SimpleNamespace(image=image, detections=detections, keypoints=keypoints, attributes=attributes)
 
 
@@ -442,8 +443,9 @@ def test_a_turned_photograph_gives_the_same_people_turned():
     height = view.image.shape[0]
     left, top, right, bottom = view.detections.boxes_px.T
     turned_boxes = np.stack((height - bottom, left, height - top, right), axis=1)
-    turned = expert(lite_pose.BlazePose).locate(
-        cv2.rotate(view.image, cv2.ROTATE_90_CLOCKWISE), Detections(turned_boxes, view.detections.scores)
+    (turned,) = expert(lite_pose.BlazePose).locate(
+        [InputImage(cv2.rotate(view.image, cv2.ROTATE_90_CLOCKWISE))],
+        [Detections(turned_boxes, view.detections.scores)],
     )
     x, y = np.moveaxis(view.keypoints.landmarks.px, -1, 0)
     error_px = np.linalg.norm(turned.landmarks.px - np.stack((height - y, x), axis=-1), axis=-1)
@@ -457,7 +459,7 @@ def test_depth_of_a_photograph():
     from crowdmesh.experts.lite_depth import FastDepth
 
     view = seen("soccer.jpg")
-    depth = expert(FastDepth).estimate(view.image)
+    (depth,) = expert(FastDepth).estimate([InputImage(view.image)])
     assert depth.kind == "depth" and depth.size == view.image.shape[:2]
     left, right = np.argsort(view.detections.boxes_px[:, 0])
     masks = view.keypoints.masks.to_dense()
@@ -467,8 +469,8 @@ def test_depth_of_a_photograph():
 
 def test_an_empty_picture_has_nobody():
     image = np.full((120, 160, 3), 128, np.uint8)
-    detections = expert(lite_persons.YoloxPersons).detect(image)
-    keypoints = expert(lite_pose.BlazePose).locate(image, detections)
-    attributes = expert(lite_faces.FaceAttributes).estimate(image, detections, keypoints)
+    (detections,) = expert(lite_persons.YoloxPersons).detect([InputImage(image)])
+    (keypoints,) = expert(lite_pose.BlazePose).locate([InputImage(image)], [detections])
+    (attributes,) = expert(lite_faces.FaceAttributes).estimate([InputImage(image)], [detections], [keypoints])
     assert len(detections) == len(keypoints) == len(keypoints.landmarks) == len(attributes) == 0
     assert keypoints.masks.to_dense().shape == (0, 120, 160)

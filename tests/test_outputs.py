@@ -111,7 +111,7 @@ def test_any_method_may_go_through_many_photographs(scene, nobody, tmp_path):
     photos, folder = [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out"
 
     def run(threshold: float, overwrite: bool = False):
-        make = lambda photo: PhotoOutput(scene if photo.name == "a.png" else nobody)  # noqa: E731
+        make = lambda group: [PhotoOutput(scene if p.name == "a.png" else nobody) for p in group]  # noqa: E731
         sign = lambda photo: {"photo": photo.name, "settings": {"threshold": threshold, "size": (448, 448)}}  # noqa: E731
         return list(process_photos(photos, folder, make, sign, overwrite))
 

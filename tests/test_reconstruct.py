@@ -13,7 +13,7 @@ import pytest
 from crowdmesh.cli import main
 from crowdmesh.dto import AgeGroup
 from crowdmesh.errors import CrowdMeshError, InputError
-from crowdmesh.experts import Attributes, Detections, Experts, Keypoints, Reconstructor, load_experts
+from crowdmesh.experts import Attributes, Detections, Experts, FirstMeshes, Keypoints, Reconstructor, load_experts
 from crowdmesh.experts.camera import MetadataCamera
 from crowdmesh.outputs import PhotoOutput, PhotoResult, process_photos
 from crowdmesh.people import PersonStatus
@@ -24,32 +24,34 @@ class Upstream:
     """All experts but the camera in one: they answer with the synthetic crowd whatever they see."""
 
     name = "stand-in"
-    assets = ()
+
+    def sources(self):
+        return ()
 
     def __init__(self, guess, depth, found: bool = True) -> None:
         self.people, self.map, self.found = guess.people, depth, found
 
-    def detect(self, image):
+    def detect(self, images):
         count = len(self.people) if self.found else 0
-        return Detections(self.people.boxes_px[:count], self.people.scores[:count])
+        return [Detections(self.people.boxes_px[:count], self.people.scores[:count]) for _ in images]
 
-    def locate(self, image, detections):
-        return Keypoints(self.people.keypoints_px[: len(detections)])
+    def locate(self, images, detections):
+        return [Keypoints(self.people.keypoints_px[: len(found)]) for found in detections]
 
-    def fit(self, camera, detections, keypoints):
-        return replace(self.people, age_years=None, male_probability=None)
+    def fit(self, images, cameras, detections, keypoints):
+        return [FirstMeshes(replace(self.people, age_years=None, male_probability=None)) for _ in images]
 
 
 class Faces(Upstream):
-    def estimate(self, image, detections, keypoints):
+    def estimate(self, images, detections, keypoints):
         people = self.people
         nothing = np.full((len(people), 4), np.nan)
-        return Attributes(people.age_years, 0.1 * people.age_years, people.male_probability, nothing)
+        return [Attributes(people.age_years, 0.1 * people.age_years, people.male_probability, nothing) for _ in images]
 
 
 class Depth(Upstream):
-    def estimate(self, image):
-        return self.map
+    def estimate(self, images):
+        return [self.map for _ in images]
 
 
 def reconstructor(crowd, found: bool = True) -> Reconstructor:
@@ -62,14 +64,15 @@ def reconstructor(crowd, found: bool = True) -> Reconstructor:
     return Reconstructor(experts)
 
 
-def process(photos: list[Path], folder: Path, ours: Reconstructor, overwrite: bool = False) -> list[PhotoResult]:
+def process(
+    photos: list[Path], folder: Path, ours: Reconstructor, overwrite: bool = False, batch: int = 1
+) -> list[PhotoResult]:
     """The photographs through ``ours`` to files, as the command does it."""
 
-    def make(photo: Path) -> PhotoOutput:
-        result = ours(photo)
-        return PhotoOutput(result.scene, result.notes, result.first_guess, result.placement)
+    def make(group: list[Path]) -> list[PhotoOutput]:
+        return [PhotoOutput(r.scene, r.notes, r.first_guess, r.placement) for r in ours.many(group)]
 
-    return list(process_photos(photos, folder, make, ours.signature, overwrite))
+    return list(process_photos(photos, folder, make, ours.signature, overwrite, batch))
 
 
 @pytest.fixture
@@ -105,13 +108,15 @@ def test_an_image_without_people_is_a_valid_scene(crowd, folder):
     assert again.outcome == "skipped"
 
 
-def test_one_bad_image_does_not_stop_the_rest(crowd, folder):
+@pytest.mark.parametrize("batch", [1, 4, 9])
+def test_one_bad_image_does_not_stop_the_rest(crowd, folder, batch):
     photos = folder / "photos"
     (photos / "broken.jpg").write_bytes((photos / "a.jpg").read_bytes()[:2000])
     (photos / "empty.jpg").touch()
     (photos / "text.jpg").write_text("not an image")
     names = ["a.jpg", "broken.jpg", "empty.jpg", "text.jpg", "missing.jpg", "b.jpg"]
-    results = process([photos / n for n in names], folder / "out", reconstructor(crowd))
+    results = process([photos / n for n in names], folder / "out", reconstructor(crowd), batch=batch)
+    assert [r.photo.name for r in results] == names
     assert [r.outcome for r in results] == ["done", "failed", "failed", "failed", "failed", "done"]
     for result in results[1:5]:
         assert result.photo.name in result.notes[0]
@@ -180,11 +185,11 @@ def test_an_unforeseen_error_is_named_and_the_rest_go_on(crowd, folder, monkeypa
     real = ours.experts.persons.detect
     calls = iter([ZeroDivisionError("boom"), None])
 
-    def detect(image):
+    def detect(images):
         error = next(calls)
         if error:
             raise error
-        return real(image)
+        return real(images)
 
     monkeypatch.setattr(ours.experts.persons, "detect", detect)
     photos = [folder / "photos" / name for name in ("a.jpg", "b.jpg")]

@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from crowdmesh._files import atomic_path, sha256
 from crowdmesh.errors import AssetError, InputError
@@ -22,6 +23,41 @@ TIMEOUT_S = 30.0
 """Longest silence of a server, in seconds, before a download counts as failed."""
 
 _CHUNK_BYTES = 1 << 18
+
+
+@runtime_checkable
+class Weights(Protocol):
+    """What a network needs from outside the package: an :class:`Asset`, a ``hub.HubModel`` or a :class:`UserFile`."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in lists and provenance."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Its licence, as far as its source states one."""
+        ...
+
+    def find(self) -> Path | None:
+        """The copy on this machine, unchecked; ``None`` if there is none."""
+        ...
+
+    def fetch(self) -> Path:
+        """A checked copy on this machine, downloaded if that is possible; AssetError where it is not."""
+        ...
+
+    def defect(self, path: Path) -> str | None:
+        """What is wrong with a copy, as a clause; ``None``: nothing."""
+        ...
+
+    def remedy(self) -> str:
+        """How to get it, as a clause for tables."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What identifies the content that is used here; "" where there is no copy."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +81,97 @@ class Asset:
     licence: str
     source: str
     group: str
+
+    def find(self) -> Path | None:
+        """The first file of that name, at ``FOLDER/NAME`` or ``FOLDER/GROUP/NAME``; ``None`` if there is none.
+
+        Only existence is looked at; :meth:`fetch` also checks the content.
+        """
+        return find_file(self.name, self.group)
+
+    def fetch(self) -> Path:
+        """Path of a copy with the right SHA-256, downloading it into the cache (with a progress bar) if it is nowhere.
+
+        Raises:
+            AssetError: the copy found is truncated or another file, or there is none and it cannot be downloaded.
+        """
+        path = self.find()
+        if path is None:
+            return download(self, cache_folder() / self.group / self.name)
+        if problem := self.defect(path):
+            raise AssetError(f"{path} {problem}; delete it (it is then downloaded from {self.url}) or replace it")
+        return path
+
+    def defect(self, path: Path) -> str | None:
+        """What is wrong with a file that should be the asset, as a clause; an unchanged file is hashed only once."""
+        try:
+            size = path.stat().st_size
+            if size != self.size_bytes:
+                return f"has {size} bytes instead of {self.size_bytes} (truncated or another file)"
+            digest = digest_of(path)
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        if digest == self.sha256:
+            return None
+        return f"has SHA-256 {digest} instead of {self.sha256} (corrupt or another version)"
+
+    def remedy(self) -> str:
+        """How to get it, as a clause for tables."""
+        return f"downloaded on first use from {self.url}; offline: put it into {search_folders()[-1] / self.group}"
+
+    def fingerprint(self) -> str:
+        """The SHA-256 that every copy used has."""
+        return self.sha256
+
+
+@dataclass(frozen=True)
+class UserFile:
+    """A file that only the user may fetch, because its licence asks for a registration.
+
+    Attributes:
+        name: file name it is looked for under.
+        group: its folder in the asset folders.
+        licence: its licence, as far as its source states one.
+        source: what it is, who made it, and where to get it.
+        path: where the user says it is; ``None``: ``FOLDER/GROUP/NAME`` or ``FOLDER/NAME`` in the asset folders.
+    """
+
+    name: str
+    group: str
+    licence: str
+    source: str
+    path: Path | None = None
+
+    def find(self) -> Path | None:
+        """The user's copy; ``None`` if there is none."""
+        if self.path is not None:
+            return self.path if self.path.is_file() else None
+        return find_file(self.name, self.group)
+
+    def fetch(self) -> Path:
+        """The user's copy.
+
+        Raises:
+            AssetError: there is none; the message says where to get it and where to put it.
+        """
+        path = self.find()
+        if path is None:
+            where = f"at {self.path}" if self.path is not None else "in the asset folders"
+            raise AssetError(f"{self.name} is not {where}: {self.remedy()}")
+        return path
+
+    def defect(self, path: Path) -> str | None:
+        """Nothing is known of its content."""
+        return None
+
+    def remedy(self) -> str:
+        """How to get it, as a clause for tables."""
+        return f"{self.source}; put it into {search_folders()[-1] / self.group}"
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the user's copy."""
+        path = self.find()
+        return "" if path is None else digest_of(path)
 
 
 def _github(repository: str, commit: str, path: str) -> str:
@@ -142,43 +269,16 @@ def search_folders() -> list[Path]:
     return [*named, cache_folder()]
 
 
-def find(asset: Asset) -> Path | None:
-    """The first file of that name, at ``FOLDER/NAME`` or ``FOLDER/GROUP/NAME``; ``None`` if there is none.
-
-    Only existence is looked at; :func:`fetch` also checks the content.
-    """
-    candidates = (
-        path for folder in search_folders() for path in (folder / asset.name, folder / asset.group / asset.name)
-    )
+def find_file(name: str, group: str) -> Path | None:
+    """The first file ``FOLDER/NAME`` or ``FOLDER/GROUP/NAME`` in the asset folders; ``None`` if there is none."""
+    candidates = (path for folder in search_folders() for path in (folder / name, folder / group / name))
     return next((path for path in candidates if path.is_file()), None)
 
 
-def fetch(asset: Asset) -> Path:
-    """Path of a copy whose SHA-256 is right, downloading it into the cache (with a progress bar) if it is nowhere.
-
-    Raises:
-        AssetError: the copy found is truncated or another file, or there is none and it cannot be downloaded.
-    """
-    path = find(asset)
-    if path is None:
-        return _download(asset, cache_folder() / asset.group / asset.name)
-    if problem := defect(asset, path):
-        raise AssetError(f"{path} {problem}; delete it (it is then downloaded from {asset.url}) or replace it")
-    return path
-
-
-def defect(asset: Asset, path: Path) -> str | None:
-    """What is wrong with a file that should be the asset, as a clause; an unchanged file is hashed only once."""
-    try:
-        stat = path.stat()
-        if stat.st_size != asset.size_bytes:
-            return f"has {stat.st_size} bytes instead of {asset.size_bytes} (truncated or another file)"
-        digest = _sha256(path, stat.st_mtime_ns, stat.st_size)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if digest == asset.sha256:
-        return None
-    return f"has SHA-256 {digest} instead of {asset.sha256} (corrupt or another version)"
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; an unchanged file is hashed only once."""
+    stat = path.stat()
+    return _sha256(path, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=256)
@@ -187,11 +287,12 @@ def _sha256(path: Path, _mtime_ns: int, _size_bytes: int) -> str:
     return sha256(path)
 
 
-def _download(asset: Asset, target: Path) -> Path:
+def download(asset: Asset, target: Path) -> Path:
+    """Download an asset to ``target``, checked; AssetError where that fails."""
     try:
         with atomic_path(target) as temporary:
             _transfer(asset, temporary)
-            if problem := defect(asset, temporary):
+            if problem := asset.defect(temporary):
                 raise AssetError(f"the download of {asset.url} {problem}; try again later or check that address")
     except InputError as error:
         raise AssetError(f"cannot store {asset.name} in the user cache: {error}") from error

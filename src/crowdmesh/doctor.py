@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from crowdmesh.assets import defect, find, search_folders
+from crowdmesh.assets import Weights, search_folders
 from crowdmesh.body import RESOLUTIONS, find_smpl, load_body
 from crowdmesh.errors import CrowdMeshError
 from crowdmesh.experts.presets import PRESETS
@@ -78,16 +78,13 @@ def _networks() -> list[Finding]:
 
 
 def _weights() -> list[Finding]:
-    found = []
-    for preset, assets in PRESETS.items():
-        for asset in assets:
-            path = find(asset)
-            if path is None:
-                home = search_folders()[-1] / asset.group
-                step = f"downloaded on first use from {asset.url}; offline: put it into {home}"
-                found.append(Finding(f"experts {preset}", asset.name, False, "missing", step))
-            elif (problem := defect(asset, path)) is not None:
-                found.append(Finding(f"experts {preset}", asset.name, False, f"{path}: {problem}", f"delete {path}"))
-            else:
-                found.append(Finding(f"experts {preset}", asset.name, True, f"{path} ({asset.licence})"))
-    return found
+    return [_weight(f"experts {preset}", weights) for preset, needed in PRESETS.items() for weights in needed]
+
+
+def _weight(topic: str, weights: Weights) -> Finding:
+    path = weights.find()
+    if path is None:
+        return Finding(topic, weights.name, False, f"missing ({weights.licence})", weights.remedy())
+    if (problem := weights.defect(path)) is not None:
+        return Finding(topic, weights.name, False, f"{path}: {problem}", f"delete {path}")
+    return Finding(topic, weights.name, True, f"{path} ({weights.licence})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -52,9 +53,8 @@ def reconstruct(
         load_experts(experts, None if fov is None else math.radians(fov)), dto_config(preset, prior)
     )
 
-    def make(photo: Path) -> PhotoOutput:
-        result = reconstructor(photo)
-        return PhotoOutput(result.scene, result.notes, result.first_guess, result.placement)
+    def make(group: Sequence[Path]) -> list[PhotoOutput]:
+        return [PhotoOutput(r.scene, r.notes, r.first_guess, r.placement) for r in reconstructor.many(group)]
 
     return _write_all(found, out, make, reconstructor.signature, overwrite, ("people", "placed", "score"))
 
@@ -99,8 +99,8 @@ def predict(
     model = MAHMR.from_pretrained(weights, official_quirks=official_quirks or None).to(chosen)
     predictor = Predictor(model, None if fov is None else math.radians(fov), threshold, getattr(torch, precision))
 
-    def make(photo: Path) -> PhotoOutput:
-        return PhotoOutput(*predictor(photo))
+    def make(group: Sequence[Path]) -> list[PhotoOutput]:
+        return [PhotoOutput(*predictor(photo)) for photo in group]
 
     return _write_all(found, out, make, predictor.signature, overwrite, ("people",))
 

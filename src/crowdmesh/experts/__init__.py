@@ -1,5 +1,6 @@
 """Upstream models behind one protocol per question, and the way of one photograph through them."""
 
+from crowdmesh.experts._device import Device
 from crowdmesh.experts.base import (
     AttributeExpert,
     Attributes,
@@ -10,13 +11,15 @@ from crowdmesh.experts.base import (
     Detections,
     Expert,
     Experts,
+    FirstMeshes,
+    InputImage,
     KeypointExpert,
     Keypoints,
     MeshExpert,
     PersonDetector,
 )
 from crowdmesh.experts.presets import load_experts
-from crowdmesh.experts.reconstruct import Reconstruction, Reconstructor, reconstruct
+from crowdmesh.experts.reconstruct import Guess, Reconstruction, Reconstructor, reconstruct
 
 __all__ = [
     "AttributeExpert",
@@ -26,8 +29,12 @@ __all__ = [
     "CameraExpert",
     "DepthExpert",
     "Detections",
+    "Device",
     "Expert",
     "Experts",
+    "FirstMeshes",
+    "Guess",
+    "InputImage",
     "KeypointExpert",
     "Keypoints",
     "MeshExpert",

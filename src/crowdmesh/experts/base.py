@@ -1,25 +1,53 @@
 """What the pipeline asks of upstream models: one protocol per question, one frozen type per answer.
 
-Every answer about K people has the person on axis 0, in the order of the :class:`Detections` it was asked with; an
-expert that knows nothing of somebody says so with NaN or low confidence and never drops anybody.
-Images are (H, W, 3) uint8 RGB; points and boxes are in pixels with pixel centres at +0.5.
+Every question is asked about several images at once, so that networks can work on batches, and is answered by a list in
+the order of the images. Every answer about K people has the person on axis 0, in the order of the :class:`Detections`
+it was asked with; an expert that knows nothing of somebody says so with NaN or low confidence and never drops anybody.
+Points and boxes are in pixels with pixel centres at +0.5.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from crowdmesh.assets import Asset
+from crowdmesh.assets import Weights
 from crowdmesh.camera import Camera
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.errors import InputError
 from crowdmesh.masks import Masks
 from crowdmesh.people import People
+
+if TYPE_CHECKING:
+    from crowdmesh.experts.screening import Screening
+
+
+@dataclass(frozen=True, eq=False)
+class InputImage:
+    """A photograph on its way through the experts.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        path: the file it was read from, if any.
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    path: Path | None = None
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return self.pixels.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +70,11 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes_px)
+
+    def __getitem__(self, people: slice | np.ndarray | list[int]) -> Detections:
+        """The chosen people, in the order asked for."""
+        masks = None if self.masks is None else self.masks[people]
+        return Detections(self.boxes_px[people], self.scores[people], masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +102,10 @@ class BodyLandmarks:
     def __len__(self) -> int:
         return len(self.px)
 
+    def __getitem__(self, people: slice | np.ndarray | list[int]) -> BodyLandmarks:
+        """The chosen people, in the order asked for."""
+        return BodyLandmarks(self.px[people], self.visibility[people], self.world_m[people], self.presence[people])
+
 
 @dataclass(frozen=True, eq=False)
 class Keypoints:
@@ -92,6 +129,12 @@ class Keypoints:
 
     def __len__(self) -> int:
         return len(self.coco17_px)
+
+    def __getitem__(self, people: slice | np.ndarray | list[int]) -> Keypoints:
+        """The chosen people, in the order asked for."""
+        landmarks = None if self.landmarks is None else self.landmarks[people]
+        masks = None if self.masks is None else self.masks[people]
+        return Keypoints(self.coco17_px[people], landmarks, masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,31 +162,57 @@ class Attributes:
 
 @dataclass(frozen=True)
 class CameraEstimate:
-    """A camera and where it comes from, in words fit for a report."""
+    """A camera and where it comes from.
+
+    Attributes:
+        camera: the camera.
+        source: where it comes from, in words fit for a report.
+        focal_std: relative error of its focal length; ``None``: as DTO assumes it (``DTOConfig.focal_std``).
+    """
 
     camera: Camera
     source: str
+    focal_std: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FirstMeshes:
+    """One body per detected person.
+
+    Attributes:
+        people: in the order of the detections.
+        doubts: why the body of a person is not to be trusted, one clause each, "" where it is; empty: all are.
+    """
+
+    people: People
+    doubts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.doubts and len(self.doubts) != len(self.people):
+            raise InputError(f"{len(self.doubts)} doubts were given for {len(self.people)} people")
 
 
 @runtime_checkable
 class Expert(Protocol):
-    """What all experts have in common, so that they can be listed before one is made.
+    """What all experts have in common.
 
     Attributes:
         name: short name for reports and provenance.
-        assets: the files it needs; making the expert fetches and loads them.
     """
 
-    name: ClassVar[str]
-    assets: ClassVar[tuple[Asset, ...]]
+    name: str
+
+    def sources(self) -> tuple[Weights, ...]:
+        """The files it needs."""
+        ...
 
 
 @runtime_checkable
 class PersonDetector(Expert, Protocol):
     """Where are people?"""
 
-    def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Detections:
-        """Everybody in the image, once."""
+    def detect(self, images: Sequence[InputImage]) -> list[Detections]:
+        """Everybody in each image, once."""
         ...
 
 
@@ -151,7 +220,7 @@ class PersonDetector(Expert, Protocol):
 class KeypointExpert(Expert, Protocol):
     """Where are their joints?"""
 
-    def locate(self, image: UInt8[np.ndarray, "H W 3"], detections: Detections) -> Keypoints:
+    def locate(self, images: Sequence[InputImage], detections: Sequence[Detections]) -> list[Keypoints]:
         """Keypoints of each detected person."""
         ...
 
@@ -160,8 +229,8 @@ class KeypointExpert(Expert, Protocol):
 class DepthExpert(Expert, Protocol):
     """What is in front of what?"""
 
-    def estimate(self, image: UInt8[np.ndarray, "H W 3"]) -> RelativeDepth:
-        """A depth map of the image's size."""
+    def estimate(self, images: Sequence[InputImage]) -> list[RelativeDepth]:
+        """A depth map of each image's size."""
         ...
 
 
@@ -169,7 +238,9 @@ class DepthExpert(Expert, Protocol):
 class AttributeExpert(Expert, Protocol):
     """How old are they, and of which sex do they look?"""
 
-    def estimate(self, image: UInt8[np.ndarray, "H W 3"], detections: Detections, keypoints: Keypoints) -> Attributes:
+    def estimate(
+        self, images: Sequence[InputImage], detections: Sequence[Detections], keypoints: Sequence[Keypoints]
+    ) -> list[Attributes]:
         """Apparent age and sex of each detected person."""
         ...
 
@@ -178,8 +249,8 @@ class AttributeExpert(Expert, Protocol):
 class CameraExpert(Expert, Protocol):
     """Which camera took it?"""
 
-    def estimate(self, image: UInt8[np.ndarray, "H W 3"], path: Path | None) -> CameraEstimate:
-        """The camera of the image; ``path`` is the file it was read from, if any."""
+    def estimate(self, images: Sequence[InputImage]) -> list[CameraEstimate]:
+        """The camera of each image."""
         ...
 
 
@@ -187,14 +258,24 @@ class CameraExpert(Expert, Protocol):
 class MeshExpert(Expert, Protocol):
     """Which bodies explain them, each person for itself?"""
 
-    def fit(self, camera: Camera, detections: Detections, keypoints: Keypoints) -> People:
+    def fit(
+        self,
+        images: Sequence[InputImage],
+        cameras: Sequence[Camera],
+        detections: Sequence[Detections],
+        keypoints: Sequence[Keypoints],
+    ) -> list[FirstMeshes]:
         """One body per detected person, in the camera frame."""
         ...
 
 
 @dataclass(frozen=True)
 class Experts:
-    """One expert per question."""
+    """One expert per question.
+
+    Attributes:
+        screening: which detections are left out before bodies are fitted; ``None``: none.
+    """
 
     persons: PersonDetector
     keypoints: KeypointExpert
@@ -202,6 +283,7 @@ class Experts:
     attributes: AttributeExpert
     camera: CameraExpert
     mesh: MeshExpert
+    screening: Screening | None = None
 
     def all(self) -> tuple[Expert, ...]:
         """The experts in the order in which an image meets them."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
-
-import numpy as np
-from jaxtyping import UInt8
 
 from crowdmesh.assets import Asset
 from crowdmesh.camera import DEFAULT_LONG_SIDE_FOV, Camera
-from crowdmesh.experts.base import CameraEstimate
+from crowdmesh.experts.base import CameraEstimate, InputImage
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,25 @@ class MetadataCamera:
     vertical_fov: float | None = None
 
     name: ClassVar[str] = "metadata camera"
-    assets: ClassVar[tuple[Asset, ...]] = ()
 
-    def estimate(self, image: UInt8[np.ndarray, "H W 3"], path: Path | None = None) -> CameraEstimate:
-        """The image's camera; the focal length is looked up in ``path`` when it is given.
+    @classmethod
+    def sources(cls) -> tuple[Asset, ...]:
+        """It needs no files."""
+        return ()
+
+    def estimate(self, images: Sequence[InputImage]) -> list[CameraEstimate]:
+        """Each image's camera; the focal length is looked up in the image's file where there is one.
 
         Raises:
             InputError: the given field of view does not lie between 0 and 180 degrees.
         """
-        height, width = image.shape[:2]
+        return [self._estimate(image) for image in images]
+
+    def _estimate(self, image: InputImage) -> CameraEstimate:
+        height, width = image.height, image.width
         if self.vertical_fov is not None:
-            return CameraEstimate(Camera.from_vertical_fov(self.vertical_fov, width, height), "given")
-        camera = Camera.from_exif(path, width, height) if path is not None else None
+            return CameraEstimate(Camera.from_vertical_fov(self.vertical_fov, width, height), "given", focal_std=0.0)
+        camera = Camera.from_exif(image.path, width, height) if image.path is not None else None
         if camera is not None:
             return CameraEstimate(camera, "EXIF focal length")
         assumed = Camera.from_long_side_fov(DEFAULT_LONG_SIDE_FOV, width, height)

@@ -9,8 +9,8 @@ refined by Levenberg-Marquardt over all people at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import roma
@@ -24,7 +24,7 @@ from crowdmesh.errors import InputError
 from crowdmesh.experts._chain import Chain, adult_chain
 from crowdmesh.experts._landmark_solve import NEAR_M, State, minimise
 from crowdmesh.experts._landmark_start import VISIBLE, first_guess, gather
-from crowdmesh.experts.base import BodyLandmarks, Detections, Keypoints
+from crowdmesh.experts.base import BodyLandmarks, Detections, FirstMeshes, InputImage, Keypoints
 from crowdmesh.people import People
 
 
@@ -79,42 +79,61 @@ def _reprojection_error(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def fit_people(camera: Camera, detections: Detections, keypoints: Keypoints) -> People:
+    """One adult per detection of one image, in order; see :class:`LandmarkFit`.
+
+    Keypoints that are not finite become zeros, with confidence 0.
+
+    Raises:
+        InputError: the keypoints come without landmarks, or are not those of the detections.
+    """
+    if keypoints.landmarks is None:
+        raise InputError(
+            "the landmark fit needs the 33 body landmarks; use a keypoint expert that gives them, as BlazePose"
+        )
+    if len(keypoints) != len(detections):
+        raise InputError(f"keypoints of {len(keypoints)} people do not belong to {len(detections)} detections")
+    body = load_body("anny")
+    assert isinstance(body, Anny)
+    result = fit_landmarks(body, camera, keypoints.landmarks, detections.boxes_px)
+    count = len(detections)
+    shape = body.default_shape(count)
+    known = np.isfinite(keypoints.coco17_px).all(-1, keepdims=True)
+    people = People(
+        body=body.name,
+        translation_m=result.translation_m,
+        stature_m=body.stature(shape).numpy(),
+        pose=result.pose,
+        shape=shape.numpy(),
+        boxes_px=detections.boxes_px,
+        scores=detections.scores,
+        masks=detections.masks if detections.masks is not None else keypoints.masks,
+        keypoints_px=np.where(known, keypoints.coco17_px, 0.0),
+        fit_error_px=result.error_px,
+    )
+    return pose_people(people, body)
+
+
 class LandmarkFit:
     """MeshExpert: an average adult per person, fitted to 33 landmarks."""
 
-    name: ClassVar[str] = "landmark fit"
-    assets: ClassVar[tuple[Asset, ...]] = ()
+    name = "landmark fit"
 
-    def fit(self, camera: Camera, detections: Detections, keypoints: Keypoints) -> People:
+    @classmethod
+    def sources(cls) -> tuple[Asset, ...]:
+        """It needs no files."""
+        return ()
+
+    def fit(
+        self,
+        images: Sequence[InputImage],
+        cameras: Sequence[Camera],
+        detections: Sequence[Detections],
+        keypoints: Sequence[Keypoints],
+    ) -> list[FirstMeshes]:
         """One adult per detection, in order, with surface and joints; ``fit_error_px`` says how well it fits.
-
-        Keypoints that are not finite become zeros, with confidence 0.
 
         Raises:
             InputError: the keypoints come without landmarks, or are not those of the detections.
         """
-        if keypoints.landmarks is None:
-            raise InputError(
-                "the landmark fit needs the 33 body landmarks; use a keypoint expert that gives them, as BlazePose"
-            )
-        if len(keypoints) != len(detections):
-            raise InputError(f"keypoints of {len(keypoints)} people do not belong to {len(detections)} detections")
-        body = load_body("anny")
-        assert isinstance(body, Anny)
-        result = fit_landmarks(body, camera, keypoints.landmarks, detections.boxes_px)
-        count = len(detections)
-        shape = body.default_shape(count)
-        known = np.isfinite(keypoints.coco17_px).all(-1, keepdims=True)
-        people = People(
-            body=body.name,
-            translation_m=result.translation_m,
-            stature_m=body.stature(shape).numpy(),
-            pose=result.pose,
-            shape=shape.numpy(),
-            boxes_px=detections.boxes_px,
-            scores=detections.scores,
-            masks=detections.masks if detections.masks is not None else keypoints.masks,
-            keypoints_px=np.where(known, keypoints.coco17_px, 0.0),
-            fit_error_px=result.error_px,
-        )
-        return pose_people(people, body)
+        return [FirstMeshes(fit_people(*image)) for image in zip(cameras, detections, keypoints, strict=True)]

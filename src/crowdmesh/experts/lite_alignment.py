@@ -39,7 +39,7 @@ class PoseAlignment:
     """Proposes crops of one person for the landmark network."""
 
     def __init__(self) -> None:
-        self._network = TfliteNetwork(assets.fetch(assets.POSE_DETECTION))
+        self._network = TfliteNetwork(assets.POSE_DETECTION.fetch())
 
     def propose(self, image: UInt8[np.ndarray, "H W 3"], box_px: Float[np.ndarray, " 4"]) -> list[SquareCrop]:
         """Crops to try: those hung from the box, smallest first, then what the detector proposes, if anything."""

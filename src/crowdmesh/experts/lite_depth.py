@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from crowdmesh import assets
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.experts._runtime import TfliteNetwork
+from crowdmesh.experts.base import InputImage
 
 _SIZE = 224
 _STEP = 0.0716998  # one step of the 8-bit output: nominally metres, on NYUv2's indoor scale
@@ -23,14 +24,21 @@ class FastDepth:
     relative depth. It is weak: good for trying the pipeline, not for judging its accuracy.
     """
 
-    name: ClassVar[str] = "FastDepth"
-    assets: ClassVar[tuple[assets.Asset, ...]] = (assets.FAST_DEPTH,)
+    name = "FastDepth"
 
     def __init__(self) -> None:
-        self._network = TfliteNetwork(assets.fetch(assets.FAST_DEPTH))
+        self._network = TfliteNetwork(assets.FAST_DEPTH.fetch())
 
-    def estimate(self, image: UInt8[np.ndarray, "H W 3"]) -> RelativeDepth:
+    @classmethod
+    def sources(cls) -> tuple[assets.Asset, ...]:
+        """The files it needs."""
+        return (assets.FAST_DEPTH,)
+
+    def estimate(self, images: Sequence[InputImage]) -> list[RelativeDepth]:
         """Depth of every pixel, larger = farther (kind ``"depth"``), bilinearly enlarged to the image's size."""
+        return [self._estimate(image.pixels) for image in images]
+
+    def _estimate(self, image: UInt8[np.ndarray, "H W 3"]) -> RelativeDepth:
         height, width = image.shape[:2]
         small = cv2.resize(image, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)
         values = self._network(small[None])[0][0, :, :, 0].astype(np.float32) * _STEP

@@ -51,7 +51,7 @@ class FaceDetector:
     """BlazeFace, full range (Bazarevsky et al. 2019), on one CPU core."""
 
     def __init__(self) -> None:
-        self._network = TfliteNetwork(assets.fetch(assets.FACE_DETECTION))
+        self._network = TfliteNetwork(assets.FACE_DETECTION.fetch())
 
     def __call__(self, image: UInt8[np.ndarray, "H W 3"], windows: list[SquareCrop]) -> Faces:
         """The faces in some windows of 192 pixels; a face seen in several of them is reported once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from crowdmesh import assets
 from crowdmesh.experts._age_network import INPUT_SIZE, AgeSexNetwork
 from crowdmesh.experts._crops import SquareCrop
-from crowdmesh.experts.base import Attributes, Detections, Keypoints
+from crowdmesh.experts.base import Attributes, Detections, InputImage, Keypoints
 from crowdmesh.experts.lite_face_detector import WINDOW_SIZE, FaceDetector, Faces
 
 WINDOWS = (1.0, 0.5)
@@ -48,23 +48,28 @@ _IN_FACE = (0, 1, 2, 4, 5)
 class FaceAttributes:
     """Apparent age and sex from faces: MediaPipe's face detector and face-api.js's age network, on one CPU core."""
 
-    name: ClassVar[str] = "BlazeFace + face-api.js age and sex"
-    assets: ClassVar[tuple[assets.Asset, ...]] = (
-        assets.FACE_DETECTION,
-        assets.AGE_SEX_WEIGHTS,
-        assets.AGE_SEX_MANIFEST,
-    )
+    name = "BlazeFace + face-api.js age and sex"
 
     def __init__(self) -> None:
         self._faces = FaceDetector()
-        self._network = AgeSexNetwork(assets.fetch(assets.AGE_SEX_WEIGHTS), assets.fetch(assets.AGE_SEX_MANIFEST))
+        self._network = AgeSexNetwork(assets.AGE_SEX_WEIGHTS.fetch(), assets.AGE_SEX_MANIFEST.fetch())
 
-    def estimate(self, image: UInt8[np.ndarray, "H W 3"], detections: Detections, keypoints: Keypoints) -> Attributes:
+    @classmethod
+    def sources(cls) -> tuple[assets.Asset, ...]:
+        """The files it needs."""
+        return (assets.FACE_DETECTION, assets.AGE_SEX_WEIGHTS, assets.AGE_SEX_MANIFEST)
+
+    def estimate(
+        self, images: Sequence[InputImage], detections: Sequence[Detections], keypoints: Sequence[Keypoints]
+    ) -> list[Attributes]:
         """Age, its standard deviation and probability of being male; NaN for people whose face is not seen.
 
         The standard deviation combines the network's published error at that age, enlarged for small faces, with how
         much the answers differ between slightly different crops of the same face.
         """
+        return [self._estimate(image.pixels, d, k) for image, d, k in zip(images, detections, keypoints, strict=True)]
+
+    def _estimate(self, image: UInt8[np.ndarray, "H W 3"], detections: Detections, keypoints: Keypoints) -> Attributes:
         faces = self._faces(image, head_windows(detections.boxes_px, keypoints.coco17_px))
         age, std, male = np.full((3, len(detections)), np.nan)
         faces_px = np.full((len(detections), 4), np.nan)

@@ -53,7 +53,7 @@ class LandmarkNetwork:
     """BlazePose GHUM lite (Bazarevsky et al. 2020; Grishchenko et al. 2022) on one CPU core."""
 
     def __init__(self) -> None:
-        self._network = TfliteNetwork(assets.fetch(assets.POSE_LANDMARKS))
+        self._network = TfliteNetwork(assets.POSE_LANDMARKS.fetch())
 
     def __call__(self, image: UInt8[np.ndarray, "H W 3"], crop: SquareCrop) -> PersonView:
         """Landmarks of the person in the middle of the crop (whether there is one or not: see ``presence``)."""

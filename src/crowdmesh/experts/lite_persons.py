@@ -7,7 +7,7 @@ people and cut large ones in pieces.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from crowdmesh import assets
 from crowdmesh.experts._runtime import OnnxNetwork
-from crowdmesh.experts.base import Detections
+from crowdmesh.experts.base import Detections, InputImage
 
 MIN_SCORE = 0.3
 """Boxes below this confidence are dropped (YOLOX's own demonstration setting)."""
@@ -33,14 +33,21 @@ _PERSON = 5  # column of the first COCO class, after x, y, width, height, object
 class YoloxPersons:
     """Person boxes from YOLOX-nano (Megvii, trained on COCO) on one CPU core."""
 
-    name: ClassVar[str] = "YOLOX-nano"
-    assets: ClassVar[tuple[assets.Asset, ...]] = (assets.YOLOX_NANO,)
+    name = "YOLOX-nano"
 
     def __init__(self) -> None:
-        self._network = OnnxNetwork(assets.fetch(assets.YOLOX_NANO))
+        self._network = OnnxNetwork(assets.YOLOX_NANO.fetch())
 
-    def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Detections:
-        """Everybody in the image, most confident first, no masks."""
+    @classmethod
+    def sources(cls) -> tuple[assets.Asset, ...]:
+        """The files it needs."""
+        return (assets.YOLOX_NANO,)
+
+    def detect(self, images: Sequence[InputImage]) -> list[Detections]:
+        """Everybody in each image, most confident first, no masks."""
+        return [self._detect(image.pixels) for image in images]
+
+    def _detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Detections:
         height, width = image.shape[:2]
         batch, scale = letterbox(image)
         boxes, scores = decode(self._network(batch)[0])

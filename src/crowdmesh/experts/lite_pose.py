@@ -7,13 +7,13 @@ where the network itself would look, as long as that helps.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from crowdmesh import assets
-from crowdmesh.experts.base import BodyLandmarks, Detections, Keypoints
+from crowdmesh.experts.base import BodyLandmarks, Detections, InputImage, Keypoints
 from crowdmesh.experts.lite_alignment import PoseAlignment
 from crowdmesh.experts.lite_landmarks import NUM_LANDMARKS, LandmarkNetwork, PersonView
 from crowdmesh.experts.lite_masks import people_masks
@@ -29,19 +29,26 @@ _MASK_STEP = 4  # the mask is compared with the box on every fourth pixel of the
 class BlazePose:
     """33 landmarks, COCO-17 keypoints and masks from MediaPipe's BlazePose networks on one CPU core."""
 
-    name: ClassVar[str] = "BlazePose lite"
-    assets: ClassVar[tuple[assets.Asset, ...]] = (assets.POSE_DETECTION, assets.POSE_LANDMARKS)
+    name = "BlazePose lite"
 
     def __init__(self) -> None:
         self._alignment = PoseAlignment()
         self._landmarks = LandmarkNetwork()
 
-    def locate(self, image: UInt8[np.ndarray, "H W 3"], detections: Detections) -> Keypoints:
+    @classmethod
+    def sources(cls) -> tuple[assets.Asset, ...]:
+        """The files it needs."""
+        return (assets.POSE_DETECTION, assets.POSE_LANDMARKS)
+
+    def locate(self, images: Sequence[InputImage], detections: Sequence[Detections]) -> list[Keypoints]:
         """Keypoints of every detected person.
 
         The confidence of a COCO keypoint is its visibility times the sharpness of its heatmap; it and the visibility
         are 0 outside the image. Masks exclude each other (:mod:`crowdmesh.experts.lite_masks`).
         """
+        return [self._locate(image.pixels, found) for image, found in zip(images, detections, strict=True)]
+
+    def _locate(self, image: UInt8[np.ndarray, "H W 3"], detections: Detections) -> Keypoints:
         height, width = image.shape[:2]
         views = [self._view(image, box) for box in detections.boxes_px]
         px = np.array([view.px[:NUM_LANDMARKS] for view in views]).reshape(-1, NUM_LANDMARKS, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from crowdmesh.errors import CrowdMeshError, InputError
 from crowdmesh.outputs.files import made_from, output_paths, write_outputs
 from crowdmesh.outputs.photo import PhotoOutput
 
-Make = Callable[[Path], PhotoOutput]
-"""A photograph's file in, what a method makes of it out; CrowdMeshError where that photograph cannot be used."""
+Make = Callable[[Sequence[Path]], Sequence[PhotoOutput]]
+"""Photographs' files in, what a method makes of each out; CrowdMeshError where one of them cannot be used."""
 
 Signature = Callable[[Path], dict[str, Any]]
 """A photograph's file in, all that decides its result out: content, weights, settings; plain values that JSON holds."""
@@ -42,47 +42,102 @@ class PhotoResult:
 
 
 def process_photos(
-    photos: list[Path], folder: Path, make: Make, signature: Signature, overwrite: bool = False
+    photos: list[Path],
+    folder: Path,
+    make: Make,
+    signature: Signature,
+    overwrite: bool = False,
+    batch: int = 1,
 ) -> Iterator[PhotoResult]:
-    """Photographs one after the other, their files written to ``folder``; yields a result per photo.
+    """Photographs in groups of ``batch``, their files written to ``folder``; yields a result per photo, in order.
 
     The signature becomes part of the provenance of scene and table. Finished files of the same signature are kept,
-    and those of another are not replaced unless ``overwrite`` says so.
+    and those of another are not replaced unless ``overwrite`` says so. When a group fails, its photographs are tried
+    one by one, so that the bad one is named and the rest go on.
     """
-    stems, inputs = _stems(photos), {photo.resolve() for photo in photos}
-    for photo in photos:
+    job = _Job(folder, _stems(photos), make, signature, overwrite, {photo.resolve() for photo in photos})
+    waiting: list[tuple[Path, dict[str, Any]]] = []
+    settled: dict[Path, PhotoResult] = {}
+    told = 0
+    for number, photo in enumerate(photos, 1):
+        ready = job.prepare(photo)
+        if isinstance(ready, PhotoResult):
+            settled[photo] = ready
+        else:
+            waiting.append((photo, ready))
+        if len(waiting) == batch or number == len(photos):
+            settled |= job.run(waiting)
+            waiting = []
+        while told < number and photos[told] in settled:
+            yield settled[photos[told]]
+            told += 1
+
+
+@dataclass(frozen=True)
+class _Job:
+    folder: Path
+    stems: dict[Path, str]
+    make: Make
+    signature: Signature
+    overwrite: bool
+    inputs: set[Path]
+
+    def prepare(self, photo: Path) -> dict[str, Any] | PhotoResult:
+        """What signs the photograph's outputs, or its result when nothing is left to do."""
         try:
-            yield _process_one(photo, folder, stems[photo], make, signature, overwrite, inputs)
-        except (CrowdMeshError, OSError) as error:
-            yield PhotoResult(photo, "failed", notes=(str(error),))
-        except Exception as error:  # one image must not stop a million: name it and go on
-            yield PhotoResult(photo, "failed", notes=(f"unexpected {type(error).__name__}, please report it: {error}",))
+            return self._sign(photo)
+        except Exception as error:
+            return _failed(photo, error)
 
-
-def _process_one(
-    photo: Path, folder: Path, stem: str, make: Make, signature: Signature, overwrite: bool, inputs: set[Path]
-) -> PhotoResult:
-    for path in output_paths(folder, stem):
-        if path.resolve() in inputs:
-            raise InputError(f"writing {path} would replace an input photo; choose another output folder")
-    if not photo.is_file():
-        raise InputError(f"image {photo} does not exist")
-    signed = json.loads(json.dumps(signature(photo)))  # as it is read back: tuples become lists
-    earlier = None if overwrite else made_from(folder, stem)
-    if earlier is not None:
+    def _sign(self, photo: Path) -> dict[str, Any] | PhotoResult:
+        stem = self.stems[photo]
+        for path in output_paths(self.folder, stem):
+            if path.resolve() in self.inputs:
+                raise InputError(f"writing {path} would replace an input photo; choose another output folder")
+        if not photo.is_file():
+            raise InputError(f"image {photo} does not exist")
+        signed = json.loads(json.dumps(self.signature(photo)))  # as it is read back: tuples become lists
+        earlier = None if self.overwrite else made_from(self.folder, stem)
+        if earlier is None:
+            return signed
         if any(earlier.get(key) != value for key, value in signed.items()):
             raise InputError(
-                f"{folder / stem}.* were made from another photo or with other settings; "
+                f"{self.folder / stem}.* were made from another photo or with other settings; "
                 "use --overwrite or another output folder"
             )
         return PhotoResult(photo, "skipped", notes=("finished before; --overwrite repeats it",))
-    output = make(photo)
-    scene, placement = output.scene, output.placement
-    write_outputs(folder, stem, replace(output, scene=replace(scene, provenance={**scene.provenance, **signed})))
-    if placement is None:
-        return PhotoResult(photo, "done", len(scene.people), notes=output.notes)
-    placed = int(np.sum([status.placed for status in placement.statuses]))
-    return PhotoResult(photo, "done", len(scene.people), placed, placement.score, output.notes)
+
+    def run(self, group: list[tuple[Path, dict[str, Any]]]) -> dict[Path, PhotoResult]:
+        """Results of photographs, made together if that works, else one by one."""
+        if not group:
+            return {}
+        try:
+            outputs = self.make([photo for photo, _ in group])
+        except Exception as error:  # one image must not stop a million: name it and go on
+            if len(group) == 1:
+                return {group[0][0]: _failed(group[0][0], error)}
+            return {photo: result for one in group for photo, result in self.run([one]).items()}
+        return {
+            photo: self._write(photo, signed, output) for (photo, signed), output in zip(group, outputs, strict=True)
+        }
+
+    def _write(self, photo: Path, signed: dict[str, Any], output: PhotoOutput) -> PhotoResult:
+        scene, placement = output.scene, output.placement
+        try:
+            complete = replace(output, scene=replace(scene, provenance={**scene.provenance, **signed}))
+            write_outputs(self.folder, self.stems[photo], complete)
+        except Exception as error:
+            return _failed(photo, error)
+        if placement is None:
+            return PhotoResult(photo, "done", len(scene.people), notes=output.notes)
+        placed = int(np.sum([status.placed for status in placement.statuses]))
+        return PhotoResult(photo, "done", len(scene.people), placed, placement.score, output.notes)
+
+
+def _failed(photo: Path, error: Exception) -> PhotoResult:
+    known = isinstance(error, (CrowdMeshError, OSError))
+    said = str(error) if known else f"unexpected {type(error).__name__}, please report it: {error}"
+    return PhotoResult(photo, "failed", notes=(said,))
 
 
 def _stems(photos: list[Path]) -> dict[Path, str]:
