@@ -15,6 +15,7 @@ from crowdmesh.dto import AgeGroup
 from crowdmesh.errors import CrowdMeshError, InputError
 from crowdmesh.experts import Attributes, Detections, Experts, FirstMeshes, Keypoints, Reconstructor, load_experts
 from crowdmesh.experts.camera import MetadataCamera
+from crowdmesh.experts.screening import Screening
 from crowdmesh.outputs import PhotoOutput, PhotoResult, process_photos
 from crowdmesh.people import PersonStatus
 from crowdmesh.scene import Scene
@@ -106,6 +107,65 @@ def test_an_image_without_people_is_a_valid_scene(crowd, folder):
     assert not (folder / "out" / "a.glb").exists()
     (again,) = process([folder / "photos" / "a.jpg"], folder / "out", reconstructor(crowd))
     assert again.outcome == "skipped"
+
+
+def test_several_photographs_together_give_what_each_gives_alone(crowd):
+    ours, image = reconstructor(crowd), crowd[0].scene.image
+    asked = []
+    real = ours.experts.persons.detect
+    ours.experts.persons.detect = lambda images: asked.append(len(images)) or real(images)
+    alone, together = ours(image), ours.many([image, image, image])
+    assert asked == [1, 3]
+    for result in together:
+        assert result.notes == alone.notes
+        np.testing.assert_array_equal(result.scene.people.translation_m, alone.scene.people.translation_m)
+
+
+class Doubtful(Upstream):
+    """Sees the first person with too few keypoints, and fits a mesh to the second that is not to be trusted."""
+
+    def locate(self, images, detections):
+        (keypoints,) = super().locate(images, detections)
+        points = keypoints.coco17_px.copy()
+        points[0, 4:, 2] = 0.1
+        points[1:, :, 2] = 0.9
+        return [Keypoints(points)]
+
+    def fit(self, images, cameras, detections, keypoints):
+        assert len(keypoints[0]) == len(self.people) - 1, "who is screened out is not fitted"
+        people = replace(self.people, age_years=None, male_probability=None)[1:]
+        return [FirstMeshes(people, ("no mesh agrees", *[""] * (len(people) - 1)))]
+
+
+class FewerFaces(Faces):
+    def estimate(self, images, detections, keypoints):
+        (known,) = super().estimate(images, detections, keypoints)
+        return [known[np.arange(2, len(known))]]
+
+
+def test_who_is_left_out_is_named_with_the_reason(crowd):
+    _, guess, depth = crowd
+    upstream = Doubtful(guess, depth)
+    experts = Experts(
+        upstream, upstream, Depth(guess, depth), FewerFaces(guess, depth), MetadataCamera(0.8), upstream, Screening()
+    )
+    result = Reconstructor(experts)(crowd[0].scene.image)
+    count = len(guess.people)
+    assert len(result.scene.people) == count - 2
+    np.testing.assert_array_equal(result.first_guess.people.boxes_px, guess.people.boxes_px[2:])
+    left_out = [note for note in result.notes if note.startswith("left out")]
+    assert len(left_out) == 2 and "only 4 of its 17 keypoints" in left_out[0] and "no mesh agrees" in left_out[1]
+    left, top = np.rint(guess.people.boxes_px[1, :2]).astype(int)
+    assert f"({left}, {top})" in left_out[1]
+
+
+def test_a_given_field_of_view_takes_the_doubt_about_the_focal_length_away(crowd):
+    experts = reconstructor(crowd).experts
+    image = crowd[0].scene.image
+    given = Reconstructor(experts)(image).placement
+    assumed = Reconstructor(replace(experts, camera=MetadataCamera()))(image).placement
+    assert np.all(given.depth_std_m / given.initial_depth_m < assumed.depth_std_m / assumed.initial_depth_m)
+    assert Reconstructor(experts).config.focal_std > 0
 
 
 @pytest.mark.parametrize("batch", [1, 4, 9])
@@ -215,7 +275,7 @@ def test_names_of_outputs_are_unique():
 
 
 def test_unknown_experts():
-    with pytest.raises(InputError, match="unknown experts 'huge'; use one of lite"):
+    with pytest.raises(InputError, match="unknown experts 'huge'; use one of lite, open, paper, official"):
         load_experts("huge")
 
 

@@ -17,9 +17,9 @@ from crowdmesh.body import load_body, pose_people
 from crowdmesh.camera import Camera
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto import DTOConfig, Placement, place
-from crowdmesh.experts.base import Detections, Experts, InputImage
+from crowdmesh.experts.base import Attributes, Detections, Experts, FirstMeshes, InputImage, Keypoints
 from crowdmesh.experts.presets import load_experts
-from crowdmesh.experts.screening import screen
+from crowdmesh.experts.screening import Screening, screen
 from crowdmesh.images import check_image, read_image
 from crowdmesh.people import People
 from crowdmesh.scene import Scene
@@ -105,61 +105,45 @@ class Reconstructor:
         Detections that are screened out, and people whose mesh the keypoints contradict, are left out, and the notes
         say of each where it was and why.
         """
-        experts = self.experts
-        estimates = experts.camera.estimate(images)
-        detections = experts.persons.detect(images)
-        busy = [i for i, found in enumerate(detections) if len(found)]
-        seen = dict(zip(busy, self._meet([images[i] for i in busy], [detections[i] for i in busy],
-                                         [estimates[i].camera for i in busy]), strict=True))  # fmt: skip
+        estimates = self.experts.camera.estimate(images)
+        detections = self.experts.persons.detect(images)
+        parties = [
+            _Party(image, estimate.camera, found)
+            for image, estimate, found in zip(images, estimates, detections, strict=True)
+        ]
+        self._meet([party for party in parties if len(party.detections)])
         guesses = []
-        for i, (image, estimate) in enumerate(zip(images, estimates, strict=True)):
-            people, notes = seen.get(i, (nobody(), ()))
+        for party, estimate in zip(parties, estimates, strict=True):
             fov = math.degrees(estimate.camera.vertical_fov)
-            camera = f"camera: {estimate.source} (vertical field of view {fov:.1f}°)"
-            if len(people) == 0:
-                notes = (*notes, "no person found")
-            scene = Scene(estimate.camera, people, image.pixels, self._provenance(image.path, estimate.source))
-            guesses.append(Guess(scene, (camera, *notes), estimate.focal_std))
+            notes = [f"camera: {estimate.source} (vertical field of view {fov:.1f}°)", *party.notes]
+            if len(party.people) == 0:
+                notes.append("no person found")
+            provenance = self._provenance(party.image.path, estimate.source)
+            scene = Scene(estimate.camera, party.people, party.image.pixels, provenance)
+            guesses.append(Guess(scene, tuple(notes), estimate.focal_std))
         return guesses
 
-    def _meet(
-        self, images: list[InputImage], detections: list[Detections], cameras: list[Camera]
-    ) -> list[tuple[People, tuple[str, ...]]]:
-        """People and notes of images in which somebody was detected."""
-        experts, notes = self.experts, [[] for _ in images]
-        keypoints = experts.keypoints.locate(images, detections)
-        if experts.screening is not None:
-            for i, (found, points) in enumerate(zip(detections, keypoints, strict=True)):
-                screened = screen(found, points, experts.screening)
-                notes[i] += [_left_out(out.box_px, out.score, out.reason) for out in screened.left_out]
-                detections[i], keypoints[i] = found[screened.kept], points[screened.kept]
-        meshes = experts.mesh.fit(images, cameras, detections, keypoints)
-        people = []
-        for i, mesh in enumerate(meshes):
-            trusted = np.flatnonzero([not doubt for doubt in mesh.doubts or ("",) * len(mesh.people)])
-            for k, doubt in enumerate(mesh.doubts):
-                if doubt:
-                    notes[i].append(_left_out(detections[i].boxes_px[k], detections[i].scores[k], doubt))
-            people.append(mesh.people[trusted])
-            detections[i], keypoints[i] = detections[i][trusted], keypoints[i][trusted]
-        attributes = experts.attributes.estimate(images, detections, keypoints)
-        for i, known in enumerate(attributes):
-            people[i] = replace(
-                people[i],
-                age_years=known.age_years,
-                age_std_years=known.age_std_years,
-                male_probability=known.male_probability,
-            )
-            faceless = np.flatnonzero(np.isnan(known.age_years))
-            if len(faceless):
-                notes[i].append(f"no age and sex known of person {', '.join(map(str, faceless))}")
-        return [(people, tuple(told)) for people, told in zip(people, notes, strict=True)]
+    def _meet(self, parties: list[_Party]) -> None:
+        """Fill in the people of images in which somebody was detected."""
+        experts, images = self.experts, [party.image for party in parties]
+        keypoints = experts.keypoints.locate(images, [party.detections for party in parties])
+        for party, points in zip(parties, keypoints, strict=True):
+            party.screen(points, experts.screening)
+        cameras, found = [party.camera for party in parties], [party.detections for party in parties]
+        meshes = experts.mesh.fit(images, cameras, found, [party.keypoints for party in parties])
+        for party, mesh in zip(parties, meshes, strict=True):
+            party.take(mesh)
+        attributes = experts.attributes.estimate(
+            images, [party.detections for party in parties], [party.keypoints for party in parties]
+        )
+        for party, known in zip(parties, attributes, strict=True):
+            party.learn(known)
 
     def signature(self, path: Path | None) -> dict[str, Any]:
         """What decides the result: the photo's content, the experts with their weights, the configuration."""
         experts = {e.name: {w.name: w.fingerprint() for w in e.sources()} for e in self.experts.all()}
         settings = {e.name: asdict(e) for e in self.experts.all() if is_dataclass(e)}
-        settings |= {"dto": asdict(self.config)}
+        settings |= {**self.experts.settings, "dto": asdict(self.config)}
         if self.experts.screening is not None:
             settings["screening"] = asdict(self.experts.screening)
         photo = sha256(path) if path is not None else None
@@ -185,8 +169,48 @@ def read_input(photo: Photograph) -> InputImage:
     return InputImage(check_image(photo))
 
 
-def _left_out(box_px: np.ndarray, score: float, reason: str) -> str:
-    left, top, right, bottom = np.rint(box_px).astype(int)
+class _Party:
+    """The people of one image on their way through the experts."""
+
+    def __init__(self, image: InputImage, camera: Camera, detections: Detections) -> None:
+        self.image, self.camera, self.detections = image, camera, detections
+        self.people, self.notes = nobody(), []
+
+    def screen(self, keypoints: Keypoints, rule: Screening | None) -> None:
+        """Keep the detections that the rule lets pass, and their keypoints."""
+        self.keypoints = keypoints
+        if rule is not None:
+            screened = screen(self.detections, keypoints, rule)
+            self.notes += [_left_out(out.box_px, out.score, out.reason) for out in screened.left_out]
+            self._keep(screened.kept)
+
+    def take(self, mesh: FirstMeshes) -> None:
+        """Keep the people whose mesh is to be trusted."""
+        doubts = mesh.doubts or ("",) * len(mesh.people)
+        for k in np.flatnonzero([bool(doubt) for doubt in doubts]):
+            self.notes.append(_left_out(self.detections.boxes_px[k], self.detections.scores[k], doubts[k]))
+        trusted = np.flatnonzero([not doubt for doubt in doubts])
+        self.people = mesh.people[trusted]
+        self._keep(trusted)
+
+    def learn(self, known: Attributes) -> None:
+        """Add ages and sexes."""
+        self.people = replace(
+            self.people,
+            age_years=known.age_years,
+            age_std_years=known.age_std_years,
+            male_probability=known.male_probability,
+        )
+        ageless = np.flatnonzero(np.isnan(known.age_years))
+        if len(ageless):
+            self.notes.append(f"age unknown of person {', '.join(map(str, ageless))}")
+
+    def _keep(self, people: np.ndarray) -> None:
+        self.detections, self.keypoints = self.detections[people], self.keypoints[people]
+
+
+def _left_out(box_px: Sequence[float] | np.ndarray, score: float, reason: str) -> str:
+    left, top, right, bottom = (round(float(side)) for side in box_px)
     return f"left out: the person at ({left}, {top}) to ({right}, {bottom}), score {score:.2f}: {reason}"
 
 
