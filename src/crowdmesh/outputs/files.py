@@ -1,4 +1,4 @@
-"""The four files of one photograph: scene, picture, meshes and a table of people."""
+"""The files of one photograph: scene, first guess, picture, meshes and a table of people."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from crowdmesh.people import People
 from crowdmesh.scene import Scene
 from crowdmesh.visual import comparison_picture, save_glb, save_png, scene_picture
 
-SUFFIXES = (".scene.npz", ".png", ".glb", ".json")
+SUFFIXES = (".scene.npz", ".before.npz", ".png", ".glb", ".json")
 """Endings of the files written per image. The JSON table comes last and marks the set as finished; there is no GLB of
-an image without people."""
+an image without people, and no ``.before.npz`` where nothing was placed."""
 
 _FROM_DTO = ("stature_std_m", "depth_std_m", "standardised_residual", "reprojection_px")
 
@@ -36,35 +36,39 @@ def made_from(folder: Path, stem: str) -> dict[str, Any] | None:
     *files, table = output_paths(folder, stem)
     try:
         record = json.loads(table.read_text())
-        needed = [path for path in files if record["people"] or path.suffix != ".glb"]
+        absent = {".glb"} if not record["people"] else set()
+        absent |= {".before.npz"} if record["dto"] is None else set()
+        needed = [path for path in files if not any(path.name.endswith(suffix) for suffix in absent)]
         return record["provenance"] if all(path.is_file() for path in needed) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def write_outputs(folder: Path, stem: str, output: PhotoOutput) -> tuple[Path, ...]:
-    """Write scene, picture, GLB and JSON, each file atomic; returns those written.
+    """Write scene, first guess, picture, GLB and JSON, each file atomic; returns those written.
 
     The picture shows before and after where there is a first guess, else the scene alone; of a photograph without
     people it says so.
     """
-    paths = output_paths(folder, stem)
-    paths[3].unlink(missing_ok=True)  # not finished from here to the end
-    output.scene.save(paths[0])
+    scene, before, picture, meshes, table = output_paths(folder, stem)
+    table.unlink(missing_ok=True)  # not finished from here to the end
+    output.scene.save(scene)
     shown = detailed(output.scene)
-    faces = _faces(shown)
+    faces = faces_of(shown)
     if output.first_guess is None:
-        picture = scene_picture(shown, faces, title=None if len(shown.people) else "Nobody found")
+        before.unlink(missing_ok=True)
+        image = scene_picture(shown, faces, title=None if len(shown.people) else "Nobody found")
     else:
-        picture = comparison_picture(detailed(output.first_guess), shown, faces)
-    save_png(paths[1], picture)
+        replace(output.first_guess, image=None).save(before)  # the photograph is in the scene
+        image = comparison_picture(detailed(output.first_guess), shown, faces)
+    save_png(picture, image)
     if len(shown.people):
-        save_glb(shown, faces, paths[2])
+        save_glb(shown, faces, meshes)
     else:
-        paths[2].unlink(missing_ok=True)
-    with atomic_path(paths[3]) as temporary:
+        meshes.unlink(missing_ok=True)
+    with atomic_path(table) as temporary:
         temporary.write_text(json.dumps(person_table(output), indent=1, allow_nan=False) + "\n")
-    return tuple(path for path in paths if path.exists())
+    return tuple(path for path in output_paths(folder, stem) if path.exists())
 
 
 def detailed(scene: Scene) -> Scene:
@@ -74,7 +78,7 @@ def detailed(scene: Scene) -> Scene:
     return replace(scene, people=pose_people(scene.people, load_body("anny-hd")))
 
 
-def _faces(scene: Scene) -> Int[np.ndarray, "F 3"]:
+def faces_of(scene: Scene) -> Int[np.ndarray, "F 3"]:
     """Triangles of the scene's bodies; none where nobody is there, so that no licensed body is asked for."""
     if len(scene.people) == 0:
         return np.zeros((0, 3), np.int64)
