@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,12 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crowdmesh._files import atomic_path, reading, sha256
-from crowdmesh._unpickle import UnpicklingError
+from crowdmesh._files import atomic_path, sha256
+from crowdmesh._weights_file import ENTRY, SUFFIX, about, read_state
 from crowdmesh.assets import search_folders
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import official
@@ -34,7 +32,6 @@ from crowdmesh.mahmr.network import Network, tensor_shapes
 
 FORMAT = "crowdmesh-ma-hmr"
 VERSION = 1
-SUFFIX = ".safetensors"
 
 MA_HMR_LICENCE = "CC BY-NC 4.0 (MA-HMR weights; research only)"
 SAT_HMR_LICENCE = "not stated (SAT-HMR weights; the code beside them is Apache-2.0)"
@@ -42,10 +39,8 @@ SAT_HMR_LICENCE = "not stated (SAT-HMR weights; the code beside them is Apache-2
 UNTRAINED = ("heads.mean_pose", "heads.mean_shape")
 """Tensors that belong to the weights and are no parameters."""
 
-_ENTRY = "crowdmesh"
 _HEADER = {"format": str, "version": int, "config": dict, "licence": str, "provenance": dict, "crowdmesh": str}
 _NAME = re.compile(r"\w[\w.-]*")
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
@@ -236,57 +231,6 @@ def convert(source: str | Path, out: str | Path, licence: str | None = None) -> 
     )
 
 
-def read_state(path: Path) -> tuple[dict[str, Any], str | None]:
-    """What a file of weights holds, whatever its names, and the header of ours (JSON) if it has one.
-
-    Raises:
-        InputError: there is no such file.
-        FormatError: another kind of file, damaged, or with code in it, which is not run.
-    """
-    if not path.is_file():
-        raise InputError(f"there is no file {path}; give the path of network weights")
-    if path.suffix != SUFFIX:
-        return _read_pickle(path), None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata.get(_ENTRY)  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise FormatError(f"{path} is not a readable safetensors file: {error}; copy or download it again") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary in a file of ``torch.save``. Only tensors and plain values are let through, by torch."""
-    what = "PyTorch file of weights"
-    with reading(path, what), path.open("rb") as file:
-        magic = file.read(len(_ZIP))
-        zipped = zipfile.is_zipfile(file)
-    if magic == _ZIP and not zipped:
-        raise FormatError(f"{path} is not a readable {what}: it is truncated; copy or download it again")
-    if magic != _ZIP and not magic.startswith(_PICKLE):
-        raise FormatError(f"{path} is not a {what}; give a released checkpoint or a {SUFFIX} file of CrowdMesh")
-    with reading(path, what), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-        except UnpicklingError as error:
-            raise FormatError(_refusal(path, str(error))) from None
-    if not isinstance(state, Mapping):
-        raise FormatError(
-            f"{path} holds a {type(state).__name__} instead of a dictionary of weights; save a state dict"
-        )
-    return dict(state)
-
-
-def _refusal(path: Path, reason: str) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)", reason)
-    what = f"other things than tensors (it names {found[1]})" if found else "other things than tensors, or is damaged"
-    return (
-        f"{path} holds {what}; nothing of it was run, since such a file can run any code: where you trust it, load it "
-        "and save model.state_dict() alone"
-    )
-
-
 def _parsed(header: str) -> dict[str, Any]:
     """The fields of our header."""
     try:
@@ -304,15 +248,6 @@ def _parsed(header: str) -> dict[str, Any]:
         if not isinstance(fields.get(name), kind):
             raise FormatError(f"its header lacks {name} ({kind.__name__}); convert or download it again")
     return fields
-
-
-@contextmanager
-def about(path: Path) -> Iterator[None]:
-    """Say which file it is that does not hold what it should."""
-    try:
-        yield
-    except (FormatError, InputError) as error:
-        raise FormatError(f"{path}: {error}") from error
 
 
 @contextmanager
@@ -344,7 +279,7 @@ def _write(
     except (TypeError, ValueError) as error:
         raise InputError(f"the provenance of weights must be values that JSON knows: {error}") from error
     tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
-    save_file(tensors, path, metadata={_ENTRY: header})
+    save_file(tensors, path, metadata={ENTRY: header})
 
 
 def _verify(path: Path, wanted: Checkpoint) -> None:
