@@ -38,14 +38,16 @@ FAIRFACE_AGE = HubModel(
     size_bytes=343_000_000,
     source="ViT-B/16 fine-tuned on FairFace: nine age groups, 59 % right on its author's test part",
     revision="12ebfffac95870200c3af9057302e41399ecf6c1",
+    sha256="1265d8e5a8a363a615898be873c224aebc6f310654bf23b1745da0975a7b7555",
     files=_FILES,
 )
 FAIRFACE_SEX = HubModel(
     repo="dima806/fairface_gender_image_detection",
     licence="Apache-2.0 (its card)",
-    size_bytes=343_000_000,
+    size_bytes=343_223_968,
     source="ViT-B/16 fine-tuned on FairFace: two sexes, 93 % right on its author's test part",
     revision="a8e129dc622dafa08bd2ee2e0fd05759850ae14e",
+    sha256="311bf7c7de91b9dcde135c4788a634cae812240543afd5bff1c905440ec219cb",
     files=_FILES,
 )
 
