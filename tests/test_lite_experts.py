@@ -20,6 +20,7 @@ from crowdmesh.errors import AssetError, InputError
 from crowdmesh.experts import lite_alignment, lite_face_detector, lite_faces, lite_landmarks, lite_persons, lite_pose
 from crowdmesh.experts._age_network import _pad_same, read_weights
 from crowdmesh.experts._crops import SquareCrop, around_box
+from crowdmesh.experts._nms import suppress_overlaps
 from crowdmesh.experts.base import Attributes, BodyLandmarks, Detections, InputImage, Keypoints
 from crowdmesh.experts.camera import MetadataCamera
 from crowdmesh.experts.lite_masks import people_masks
@@ -104,8 +105,8 @@ def test_letterbox_keeps_the_whole_image_and_tells_its_scale(height, width):
 
 def test_duplicates_are_suppressed_but_a_baby_on_the_lap_is_not():
     boxes = np.array([[0.0, 0, 100, 200], [5, 5, 100, 200], [30, 100, 80, 200]])
-    assert lite_persons.suppress_duplicates(boxes, np.array([0.8, 0.9, 0.5])).tolist() == [1, 2]
-    assert lite_persons.suppress_duplicates(np.zeros((0, 4)), np.zeros(0)).tolist() == []
+    assert suppress_overlaps(boxes, np.array([0.8, 0.9, 0.5]), lite_persons.MAX_OVERLAP).tolist() == [1, 2]
+    assert suppress_overlaps(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
 
 
 # --- pose -------------------------------------------------------------------------------------------------------------

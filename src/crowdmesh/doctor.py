@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from crowdmesh.assets import Weights, search_folders
 from crowdmesh.body import RESOLUTIONS, find_smpl, load_body
 from crowdmesh.errors import CrowdMeshError
-from crowdmesh.experts.presets import PRESETS
+from crowdmesh.experts.presets import PRESETS, weights_of
 
 _LIBRARIES = (
     "torch", "warp-lang", "numpy", "opencv-python-headless", "ai-edge-litert", "roma", "safetensors", "trimesh",
@@ -78,7 +78,7 @@ def _networks() -> list[Finding]:
 
 
 def _weights() -> list[Finding]:
-    return [_weight(f"experts {preset}", weights) for preset, needed in PRESETS.items() for weights in needed]
+    return [_weight(f"experts {preset}", weights) for preset in PRESETS for weights in weights_of(preset)]
 
 
 def _weight(topic: str, weights: Weights) -> Finding:

@@ -40,7 +40,7 @@ class HubModel:
     Attributes:
         repo: ``ORG/NAME``.
         licence: of the weights, as its model card states it.
-        size_bytes: of all files together, about.
+        size_bytes: of the weights, about; ``None``: not known.
         source: what it is and who made it.
         revision: the commit it is pinned to; a name such as ``main`` means whatever that is at the time of the
             download, which the folder's record then keeps.
@@ -51,7 +51,7 @@ class HubModel:
 
     repo: str
     licence: str
-    size_bytes: int
+    size_bytes: int | None
     source: str
     revision: str = "main"
     sha256: str = ""
@@ -112,7 +112,7 @@ class HubModel:
 
     def remedy(self) -> str:
         """How to get it, as a clause for tables."""
-        size = f"{self.size_bytes / 1e6:.0f} MB"
+        size = f"{self.size_bytes / 1e6:.0f} MB" if self.size_bytes else "of unknown size"
         home = search_folders()[-1] / _GROUP / self._folder
         return f"downloaded on first use from {_endpoint()}/{self.repo} ({size}); offline: put its files into {home}"
 

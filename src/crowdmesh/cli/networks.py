@@ -7,7 +7,35 @@ from pathlib import Path
 import tyro
 
 from crowdmesh._terminal import console, table
-from crowdmesh.errors import InputError
+from crowdmesh.cli._options import ExpertSet
+from crowdmesh.errors import CrowdMeshError, InputError
+
+
+def download(preset: ExpertSet = "lite", dry_run: bool = False) -> int:
+    """Fetch and check all weights of a set of experts, and say which files only you can get.
+
+    Args:
+        preset: lite, open, paper or official.
+        dry_run: only list them.
+    """
+    from crowdmesh.experts.presets import weights_of
+
+    rows = table("", "what", "licence", "MB", "where")
+    missing = 0
+    for weights in weights_of(preset):
+        size = getattr(weights, "size_bytes", None)
+        found, where = weights.find(), weights.remedy()
+        fine = found is not None
+        if not dry_run:
+            try:
+                found, fine = weights.fetch(), True
+            except CrowdMeshError as error:
+                fine, where = False, str(error)
+        where = str(found) if fine else where
+        missing += not fine
+        rows.add_row("ok" if fine else "--", weights.name, weights.licence, f"{size / 1e6:.0f}" if size else "?", where)
+    console().print(rows)
+    return 1 if missing and not dry_run else 0
 
 
 def convert(

@@ -18,6 +18,7 @@ from crowdmesh.experts.base import (
     MeshExpert,
     PersonDetector,
 )
+from crowdmesh.experts.options import ExpertOptions
 from crowdmesh.experts.presets import load_experts
 from crowdmesh.experts.reconstruct import Guess, Reconstruction, Reconstructor, reconstruct
 
@@ -31,6 +32,7 @@ __all__ = [
     "Detections",
     "Device",
     "Expert",
+    "ExpertOptions",
     "Experts",
     "FirstMeshes",
     "Guess",

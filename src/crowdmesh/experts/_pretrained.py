@@ -139,7 +139,7 @@ def load_network(folder: Path, architecture: str, device: Device) -> Any:
         ) from error
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             network, found = factory.from_pretrained(folder, dtype=device.dtype, **options)
     except (OSError, ValueError, TypeError, LookupError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -179,7 +179,7 @@ def _check_architecture(folder: Path, architecture: str) -> None:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Hold back progress bars and reports of the library; what matters in them becomes an AssetError."""
     logging = transformers.utils.logging
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -8,10 +8,10 @@ Points and boxes are in pixels with pixel centres at +0.5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -159,6 +159,12 @@ class Attributes:
     def __len__(self) -> int:
         return len(self.age_years)
 
+    def __getitem__(self, people: slice | np.ndarray | list[int]) -> Attributes:
+        """The chosen people, in the order asked for."""
+        return Attributes(
+            self.age_years[people], self.age_std_years[people], self.male_probability[people], self.faces_px[people]
+        )
+
 
 @dataclass(frozen=True)
 class CameraEstimate:
@@ -275,6 +281,7 @@ class Experts:
 
     Attributes:
         screening: which detections are left out before bodies are fitted; ``None``: none.
+        settings: what else decides the results, for provenance; plain values.
     """
 
     persons: PersonDetector
@@ -284,6 +291,7 @@ class Experts:
     camera: CameraExpert
     mesh: MeshExpert
     screening: Screening | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def all(self) -> tuple[Expert, ...]:
         """The experts in the order in which an image meets them."""

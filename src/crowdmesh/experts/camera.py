@@ -1,4 +1,4 @@
-"""The camera of a photograph without any network: given, from its metadata, or assumed, and always saying which."""
+"""The camera of a photograph: given, from its metadata, assumed, or from a network, and always saying which."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from crowdmesh.assets import Asset
+from crowdmesh.assets import Asset, Weights
 from crowdmesh.camera import DEFAULT_LONG_SIDE_FOV, Camera
-from crowdmesh.experts.base import CameraEstimate, InputImage
+from crowdmesh.experts.base import CameraEstimate, CameraExpert, InputImage
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,26 @@ class MetadataCamera:
             return CameraEstimate(camera, "EXIF focal length")
         assumed = Camera.from_long_side_fov(DEFAULT_LONG_SIDE_FOV, width, height)
         return CameraEstimate(assumed, f"assumed {math.degrees(DEFAULT_LONG_SIDE_FOV):.0f}° over the longer side")
+
+
+class CameraChain:
+    """CameraExpert: the given field of view, else what a network says; EXIF is not asked (as in the paper).
+
+    Args:
+        vertical_fov: vertical field of view of all images, in radians; ``None``: not known.
+        network: asked where nothing is given.
+    """
+
+    def __init__(self, vertical_fov: float | None, network: CameraExpert) -> None:
+        self._vertical_fov, self._network = vertical_fov, network
+        self.name = network.name
+
+    def sources(self) -> tuple[Weights, ...]:
+        """The files of the network."""
+        return self._network.sources()
+
+    def estimate(self, images: Sequence[InputImage]) -> list[CameraEstimate]:
+        """Each image's camera."""
+        if self._vertical_fov is not None:
+            return MetadataCamera(self._vertical_fov).estimate(images)
+        return self._network.estimate(images)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from crowdmesh import assets
+from crowdmesh.experts._nms import suppress_overlaps
 from crowdmesh.experts._runtime import OnnxNetwork
 from crowdmesh.experts.base import Detections, InputImage
 
@@ -54,7 +55,7 @@ class YoloxPersons:
         boxes = np.clip(boxes / np.tile(scale, 2), 0.0, (width, height, width, height))
         likely = (scores >= MIN_SCORE) & np.all(boxes[:, 2:] - boxes[:, :2] >= 1.0, axis=1)
         boxes, scores = boxes[likely], scores[likely]
-        kept = suppress_duplicates(boxes, scores)
+        kept = suppress_overlaps(boxes, scores, MAX_OVERLAP)
         return Detections(boxes[kept], scores[kept])
 
 
@@ -81,13 +82,6 @@ def decode(output: Float[np.ndarray, "3549 85"]) -> tuple[Float[np.ndarray, "354
     centre = (output[:, :2] + _CELLS) * _CELL_STRIDES
     half = np.exp(output[:, 2:4]) * _CELL_STRIDES / 2.0
     return np.concatenate((centre - half, centre + half), axis=1), output[:, 4] * output[:, _PERSON]
-
-
-def suppress_duplicates(boxes: Float[np.ndarray, "N 4"], scores: Float[np.ndarray, " N"]) -> np.ndarray:
-    """Indices of the boxes to keep, by falling score."""
-    corner_and_size = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1)
-    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, MAX_OVERLAP)
-    return np.asarray(kept, int).reshape(-1)
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ from crowdmesh.assets import Weights
 from crowdmesh.errors import AssetError, InputError
 from crowdmesh.experts._device import Device
 from crowdmesh.experts._people_crops import HeadFaces, assign_face_boxes, cut, estimated_faces, letterbox
-from crowdmesh.experts._pretrained import _quiet, normalise
+from crowdmesh.experts._pretrained import normalise, quiet
 from crowdmesh.experts.base import Attributes, Detections, InputImage, Keypoints
 from crowdmesh.hub import HubModel
 
@@ -204,7 +204,7 @@ def load_mivolo(folder: Path, device: Device) -> Network:
     except ImportError as error:
         raise AssetError(f"MiVOLO needs the transformers library ({error}); install it") from error
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             network = transformers.AutoModelForImageClassification.from_pretrained(
                 folder, trust_remote_code=True, local_files_only=True, use_safetensors=True, dtype=device.dtype
             )

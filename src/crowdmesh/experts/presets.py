@@ -1,42 +1,217 @@
-"""Sets of experts by name."""
+"""Sets of experts by name, and what else each question may be answered by."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-from crowdmesh.assets import LITE, Asset
+from crowdmesh.assets import (
+    AGE_SEX_MANIFEST,
+    AGE_SEX_WEIGHTS,
+    FACE_DETECTION,
+    FAST_DEPTH,
+    POSE_DETECTION,
+    POSE_LANDMARKS,
+    YOLOX_NANO,
+    Weights,
+)
 from crowdmesh.errors import InputError
+from crowdmesh.experts.age_classifier import FAIRFACE_AGE, FAIRFACE_SEX, AgeClassifier
+from crowdmesh.experts.attributes_file import AttributesFromFile
 from crowdmesh.experts.base import Experts
-from crowdmesh.experts.camera import MetadataCamera
+from crowdmesh.experts.camera import CameraChain, MetadataCamera
+from crowdmesh.experts.camerahmr import CAMERA_HMR, CameraHMR
+from crowdmesh.experts.catalog import DEPTH_ANYTHING, DEPTH_PRO, RF_DETR, VITPOSE
+from crowdmesh.experts.combined_keypoints import CombinedKeypoints
+from crowdmesh.experts.depth_anything import DepthAnythingV2
+from crowdmesh.experts.depth_pro import DepthPro, DepthProCamera
+from crowdmesh.experts.detections_file import DetectionsFromFile
+from crowdmesh.experts.humanfov import HUMAN_FOV, HumanFoV
 from crowdmesh.experts.landmark_fit import LandmarkFit
 from crowdmesh.experts.lite_depth import FastDepth
 from crowdmesh.experts.lite_faces import FaceAttributes
 from crowdmesh.experts.lite_persons import YoloxPersons
 from crowdmesh.experts.lite_pose import BlazePose
+from crowdmesh.experts.matching import PAPER_RADIUS_HEADS, RELEASED_RADIUS_HEADS, match_meshes
+from crowdmesh.experts.mivolo import MIVOLO_V2, MiVOLO
+from crowdmesh.experts.options import ExpertOptions
+from crowdmesh.experts.rf_detr import RfDetrPersons
+from crowdmesh.experts.screening import Screening
+from crowdmesh.experts.vitpose import ViTPoseKeypoints
 
-PRESETS: dict[str, tuple[Asset, ...]] = {
-    "lite": LITE,
+
+@dataclass(frozen=True)
+class Offer:
+    """One answer to a question: how to make the expert, and the files it needs."""
+
+    make: Callable[[ExpertOptions], Any]
+    weights: tuple[Weights, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The names, in :data:`OFFERS`, of one expert per question."""
+
+    persons: str
+    keypoints: str
+    mesh: str
+    ages: str
+    depth: str
+    camera: str
+    screening: Screening | None = None
+
+    def weights(self) -> tuple[Weights, ...]:
+        """All files it needs."""
+        chosen = (OFFERS[f.name][getattr(self, f.name)] for f in fields(self) if f.name in OFFERS)
+        return tuple(dict.fromkeys(w for offer in chosen for w in offer.weights))
+
+
+def _vitpose(name: str) -> Callable[[ExpertOptions], ViTPoseKeypoints]:
+    return lambda o: ViTPoseKeypoints(VITPOSE[name], o.device, flip_test=o.flip_test)
+
+
+def _with_landmarks(name: str) -> Callable[[ExpertOptions], CombinedKeypoints]:
+    return lambda o: CombinedKeypoints(_vitpose(name)(o), _offer("keypoints", "blazepose", ExpertOptions()))
+
+
+def _camerahmr(radius_heads: float, optimal: bool) -> Callable[[ExpertOptions], CameraHMR]:
+    def match(queries_px: Any, whole: Any, masked: Any) -> Any:
+        return match_meshes(queries_px, whole, masked, radius_heads, optimal)
+
+    return lambda o: CameraHMR(o.camerahmr, o.device, matcher=match)
+
+
+_BLAZEPOSE = (POSE_DETECTION, POSE_LANDMARKS)
+
+OFFERS: Mapping[str, Mapping[str, Offer]] = {
+    "persons": {
+        "yolox-nano": Offer(lambda o: YoloxPersons(), (YOLOX_NANO,)),
+        **{n: Offer(lambda o, m=m: RfDetrPersons(m, o.device), (m,)) for n, m in RF_DETR.items()},
+    },
+    "keypoints": {
+        "blazepose": Offer(lambda o: BlazePose(), _BLAZEPOSE),
+        **{n: Offer(_vitpose(n), (m,)) for n, m in VITPOSE.items()},
+        **{f"{n}+blazepose": Offer(_with_landmarks(n), (m, *_BLAZEPOSE)) for n, m in VITPOSE.items()},
+    },
+    "mesh": {
+        "landmark-fit": Offer(lambda o: LandmarkFit()),
+        "camerahmr": Offer(_camerahmr(PAPER_RADIUS_HEADS, True), (CAMERA_HMR,)),
+        "camerahmr-released": Offer(_camerahmr(RELEASED_RADIUS_HEADS, False), (CAMERA_HMR,)),
+    },
+    "ages": {
+        "faces": Offer(lambda o: FaceAttributes(), (FACE_DETECTION, AGE_SEX_WEIGHTS, AGE_SEX_MANIFEST)),
+        "classifier": Offer(lambda o: AgeClassifier(o.device), (FACE_DETECTION, FAIRFACE_AGE, FAIRFACE_SEX)),
+        "mivolo": Offer(lambda o: MiVOLO(o.device, allow_remote_code=o.allow_remote_code), (FACE_DETECTION, MIVOLO_V2)),
+    },
+    "depth": {
+        "fastdepth": Offer(lambda o: FastDepth(), (FAST_DEPTH,)),
+        **{n: Offer(lambda o, m=m: DepthAnythingV2(m, o.device), (m,)) for n, m in DEPTH_ANYTHING.items()},
+        "depth-pro": Offer(lambda o: DepthPro(DEPTH_PRO, o.device), (DEPTH_PRO,)),
+    },
+    "camera": {
+        "metadata": Offer(lambda o: MetadataCamera(o.vertical_fov)),
+        "humanfov": Offer(lambda o: CameraChain(o.vertical_fov, HumanFoV(o.humanfov, o.device)), (HUMAN_FOV,)),
+        "depth-pro": Offer(
+            lambda o: CameraChain(o.vertical_fov, DepthProCamera(_offer("depth", "depth-pro", o))), (DEPTH_PRO,)
+        ),
+    },
 }
-"""The files each preset needs; ``lite``: small networks for the CPU, 13 MB in all."""
+"""Every expert by question and name."""
+
+_PAPER = Preset(
+    persons="rf-detr-seg-medium", keypoints="vitpose-base-simple", mesh="camerahmr", ages="mivolo",
+    depth="depth-anything-v2-large", camera="humanfov", screening=Screening(),
+)  # fmt: skip
+
+PRESETS: Mapping[str, Preset] = {
+    "lite": Preset("yolox-nano", "blazepose", "landmark-fit", "faces", "fastdepth", "metadata"),
+    "open": Preset(
+        persons="rf-detr-seg-medium", keypoints="vitpose-base-simple+blazepose", mesh="landmark-fit", ages="classifier",
+        depth="depth-anything-v2-small", camera="metadata", screening=Screening(),
+    ),
+    "paper": _PAPER,
+    "official": replace(_PAPER, mesh="camerahmr-released"),
+}  # fmt: skip
+"""``lite``: small networks for the CPU, 13 MB in all. ``open``: strong networks with permissive licences. ``paper``:
+the paper's, except that RF-DETR-Seg stands where Detectron2's Cascade Mask R-CNN ViTDet-H stood (whose detections may
+come from a file). ``official``: the same with the matching as released (0.6 heads, greedy)."""
 
 
-def load_experts(name: str = "lite", vertical_fov: float | None = None) -> Experts:
-    """Load a preset, fetching its weights where they are missing.
+def load_experts(
+    name: str = "lite", vertical_fov: float | None = None, options: ExpertOptions | None = None
+) -> Experts:
+    """A preset of experts, fetching the weights of small networks where they are missing; large ones load when used.
 
     Args:
-        name: ``"lite"``.
-        vertical_fov: of all images, radians; ``None``: from EXIF, else assumed.
+        name: ``"lite"``, ``"open"``, ``"paper"`` or ``"official"``.
+        vertical_fov: of all images, radians; ``None``: as the options say.
+        options: experts in place of the preset's own, and how they run.
 
     Raises:
-        InputError: unknown preset.
+        InputError: unknown preset or expert, experts that do not fit together, or code that must be allowed first.
         AssetError: weights are missing and cannot be downloaded, or are damaged.
     """
     if name not in PRESETS:
-        raise InputError(f"unknown experts {name!r}; use one of {', '.join(PRESETS)}")
-    persons, keypoints, mesh, attributes, depth = _lite()
-    return Experts(persons, keypoints, depth, attributes, MetadataCamera(vertical_fov), mesh)
+        raise InputError(
+            f"unknown experts {name!r}; use one of {', '.join(PRESETS)}, and replace single experts with options"
+        )
+    options = options or ExpertOptions()
+    if vertical_fov is not None:
+        options = replace(options, vertical_fov=vertical_fov)
+    chosen = chosen_names(PRESETS[name], options)
+    if chosen["mesh"] == "landmark-fit" and "blazepose" not in chosen["keypoints"]:
+        raise InputError(
+            f"the mesh expert landmark-fit needs body landmarks in 3D, which keypoints {chosen['keypoints']} have not; "
+            f"use blazepose or {chosen['keypoints']}+blazepose"
+        )
+    made = {question: _offer(question, choice, options) for question, choice in chosen.items()}
+    return Experts(
+        persons=made["persons"],
+        keypoints=made["keypoints"],
+        depth=made["depth"],
+        attributes=made["ages"],
+        camera=made["camera"],
+        mesh=made["mesh"],
+        screening=PRESETS[name].screening,
+        settings={"experts": chosen, **options.deciding()},
+    )
 
 
-@lru_cache(maxsize=1)
-def _lite() -> tuple[YoloxPersons, BlazePose, LandmarkFit, FaceAttributes, FastDepth]:
-    return YoloxPersons(), BlazePose(), LandmarkFit(), FaceAttributes(), FastDepth()
+def chosen_names(preset: Preset, options: ExpertOptions) -> dict[str, str]:
+    """The expert's name, or the file, that answers each question."""
+    return {question: getattr(options, question) or getattr(preset, question) for question in OFFERS}
+
+
+def weights_of(preset: str, options: ExpertOptions | None = None) -> tuple[Weights, ...]:
+    """All files that a preset needs, with the options' experts in place of its own.
+
+    Raises:
+        InputError: unknown preset or expert.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown experts {preset!r}; use one of {', '.join(PRESETS)}")
+    named = chosen_names(PRESETS[preset], options or ExpertOptions()).items()
+    offers = [OFFERS[question][choice] for question, choice in named if not _is_file(question, choice)]
+    return tuple(dict.fromkeys(weights for offer in offers for weights in offer.weights))
+
+
+@lru_cache(maxsize=32)
+def _offer(question: str, choice: str, options: ExpertOptions) -> Any:
+    """The expert itself; each is made once per process and options."""
+    if _is_file(question, choice):
+        makers = {"persons": DetectionsFromFile, "ages": AttributesFromFile}
+        return DepthAnythingV2(Path(choice), options.device) if question == "depth" else makers[question](choice)
+    return OFFERS[question][choice].make(options)
+
+
+def _is_file(question: str, choice: str) -> bool:
+    """Whether a choice names something on disk; InputError if it names nothing at all."""
+    if choice in OFFERS[question]:
+        return False
+    if question in ("persons", "ages", "depth") and Path(choice).exists():
+        return True
+    also = ", or a file" if question in ("persons", "ages") else ", or a model folder" if question == "depth" else ""
+    raise InputError(f"unknown {question} expert {choice!r}; use one of {', '.join(OFFERS[question])}{also}")
