@@ -78,6 +78,7 @@ def test_public_names():
         "crowdmesh.synth": importlib.import_module("crowdmesh.synth").__all__,
         "crowdmesh.metrics": importlib.import_module("crowdmesh.metrics").__all__,
         "crowdmesh.formats": importlib.import_module("crowdmesh.formats").__all__,
+        "crowdmesh.video": importlib.import_module("crowdmesh.video").__all__,
         "crowdmesh.outputs": importlib.import_module("crowdmesh.outputs").__all__,
         "crowdmesh.benchmarks": importlib.import_module("crowdmesh.benchmarks").__all__,
     }
@@ -159,14 +160,19 @@ def test_every_status_is_documented():
 def test_the_command_line_offers_what_the_configuration_knows():
     from typing import get_args
 
+    from crowdmesh.adapters import ADAPTERS
     from crowdmesh.benchmarks import BENCHMARKS
     from crowdmesh.cli import _options as cli
     from crowdmesh.depth import DepthKind
     from crowdmesh.dto import config
-    from crowdmesh.experts import presets
+    from crowdmesh.experts import _device, presets
+    from crowdmesh.visual.export import FORMATS
 
     assert get_args(cli.Preset) == get_args(config.PresetName) == tuple(config.PRESETS)
     assert get_args(cli.Prior) == get_args(config.PriorName)
     assert get_args(cli.Kind) == get_args(DepthKind)
-    assert tuple(presets.PRESETS) == ("lite",)
+    assert get_args(cli.ExpertSet) == tuple(presets.PRESETS)
+    assert get_args(cli.Precision) == get_args(_device.Precision)
+    assert get_args(cli.AdapterName) == ("auto", *ADAPTERS)
+    assert get_args(cli.ExportFormat) == FORMATS
     assert get_args(cli.BenchmarkName) == tuple(BENCHMARKS)

@@ -29,7 +29,7 @@ def test_place_writes_everything(inputs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "accepted" in printed
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"crowd.placed{suffix}" for suffix in (".scene.npz", ".png", ".glb", ".json")}
+    assert names == {f"crowd.placed{suffix}" for suffix in (".scene.npz", ".before.npz", ".png", ".glb", ".json")}
     placed = Scene.load(tmp_path / "crowd.placed.scene.npz")
     table = json.loads((tmp_path / "crowd.placed.json").read_text())
     assert table["dto"]["accepted"] is True

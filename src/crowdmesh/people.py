@@ -68,10 +68,11 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "age_years": (),
     "age_std_years": (),
     "male_probability": (),
+    "known_stature_m": (),
     "fit_error_px": (),
     "status": (),
 }
-_UNKNOWN_ALLOWED = frozenset({"age_years", "age_std_years", "male_probability", "fit_error_px"})
+_UNKNOWN_ALLOWED = frozenset({"age_years", "age_std_years", "male_probability", "known_stature_m", "fit_error_px"})
 _SINGLE_PRECISION = frozenset({"vertices_m", "joints_m"})
 
 
@@ -90,10 +91,11 @@ class People:
         shape: (K, S) shape parameters of the body model.
         vertices_m, joints_m: (K, V, 3), (K, J, 3) posed surface and joints in the camera frame, metres, float32.
         faces: (F, 3) triangles, only for bodies that have none of their own (``rigid``).
-    Evidence (``None``: nobody asked; NaN in age, sex and fit error: asked, but unknown for this person):
+    Evidence (``None``: nobody asked; NaN in age, sex, known stature and fit error: unknown for this person):
         boxes_px: (K, 4) left, top, right, bottom. scores: (K,) detector confidence.
         masks: run-length coded image masks. keypoints_px: (K, 17, 3) COCO-17 x, y, confidence.
         age_years, age_std_years, male_probability: (K,). fit_error_px: (K,) mean reprojection error of the body fit.
+        known_stature_m: (K,) heights that somebody measured, metres.
     status: (K,) :class:`PersonStatus` values.
     """
 
@@ -112,6 +114,7 @@ class People:
     age_years: Float[np.ndarray, " K"] | None = None
     age_std_years: Float[np.ndarray, " K"] | None = None
     male_probability: Float[np.ndarray, " K"] | None = None
+    known_stature_m: Float[np.ndarray, " K"] | None = None
     fit_error_px: Float[np.ndarray, " K"] | None = None
     status: Int[np.ndarray, " K"] | None = None
 
@@ -134,6 +137,8 @@ class People:
             value = getattr(self, name)
             if value is not None and np.any(value < 0):
                 raise InputError(f"{name} must not be negative (NaN: unknown)")
+        if self.known_stature_m is not None and np.any(self.known_stature_m <= 0):
+            raise InputError("known_stature_m must be positive (metres; NaN: unknown)")
         if self.male_probability is not None and np.any((self.male_probability < 0) | (self.male_probability > 1)):
             raise InputError("male_probability must lie in [0, 1] (NaN: unknown)")
 

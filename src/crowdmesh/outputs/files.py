@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from crowdmesh._files import atomic_path
 from crowdmesh.body import body_of, load_body, pose_people
@@ -17,7 +16,7 @@ from crowdmesh.dto import Placement
 from crowdmesh.outputs.photo import PhotoOutput
 from crowdmesh.people import People
 from crowdmesh.scene import Scene
-from crowdmesh.visual import comparison_picture, save_glb, save_png, scene_picture
+from crowdmesh.visual import comparison_picture, save_glb, save_png, scene_faces, scene_picture
 
 SUFFIXES = (".scene.npz", ".before.npz", ".png", ".glb", ".json")
 """Endings of the files written per image. The JSON table comes last and marks the set as finished; there is no GLB of
@@ -54,7 +53,7 @@ def write_outputs(folder: Path, stem: str, output: PhotoOutput) -> tuple[Path, .
     table.unlink(missing_ok=True)  # not finished from here to the end
     output.scene.save(scene)
     shown = detailed(output.scene)
-    faces = faces_of(shown)
+    faces = scene_faces(shown)
     if output.first_guess is None:
         before.unlink(missing_ok=True)
         image = scene_picture(shown, faces, title=None if len(shown.people) else "Nobody found")
@@ -76,13 +75,6 @@ def detailed(scene: Scene) -> Scene:
     if scene.people.body != "anny" or len(scene.people) == 0:
         return scene
     return replace(scene, people=pose_people(scene.people, load_body("anny-hd")))
-
-
-def faces_of(scene: Scene) -> Int[np.ndarray, "F 3"]:
-    """Triangles of the scene's bodies; none where nobody is there, so that no licensed body is asked for."""
-    if len(scene.people) == 0:
-        return np.zeros((0, 3), np.int64)
-    return body_of(scene.people).faces.numpy()
 
 
 def person_table(output: PhotoOutput) -> dict[str, Any]:

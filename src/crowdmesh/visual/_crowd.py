@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from crowdmesh.body import body_of
 from crowdmesh.errors import InputError
 from crowdmesh.scene import Scene
 
@@ -31,6 +32,25 @@ def posed_vertices(scene: Scene) -> Float[np.ndarray, "K V 3"]:
     if people.vertices_m is None:
         raise InputError("the people of this scene have no vertices; pose them first (body.pose_people)")
     return people.vertices_m
+
+
+def scene_faces(scene: Scene) -> Int[np.ndarray, "F 3"]:
+    """Triangles of a scene's posed bodies; none where nobody is there, so that no licensed body is asked for.
+
+    Raises:
+        InputError: the people have another number of vertices than their body model.
+    """
+    people = scene.people
+    if len(people) == 0:
+        return np.zeros((0, 3), np.int64)
+    body = body_of(people)
+    count = posed_vertices(scene).shape[1]
+    if count != body.num_vertices:
+        raise InputError(
+            f"these people have {count} vertices, but body {body.name!r} has {body.num_vertices}; pose them again "
+            "(body.pose_people)"
+        )
+    return body.faces.cpu().numpy().astype(np.int64)
 
 
 def require_same_people(scenes: Sequence[Scene]) -> None:

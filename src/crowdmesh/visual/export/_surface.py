@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from crowdmesh.body import body_of, pose_people
+from crowdmesh.body import pose_people
 from crowdmesh.errors import InputError
 from crowdmesh.scene import Scene
 from crowdmesh.visual._crowd import Faces, triangles
@@ -46,19 +46,6 @@ def posed(scene: Scene) -> Scene:
     if people.body == "rigid":
         raise InputError("these people have neither vertices nor parameters; there is nothing to export")
     return replace(scene, people=pose_people(people))
-
-
-def faces_of(scene: Scene) -> Int[np.ndarray, "F 3"]:
-    """Triangles of a scene's posed bodies; InputError where the body model has another number of vertices."""
-    assert scene.people.vertices_m is not None
-    body = body_of(scene.people)
-    count = scene.people.vertices_m.shape[1]
-    if count != body.num_vertices:
-        raise InputError(
-            f"these people have {count} vertices, but body {body.name!r} has {body.num_vertices}; pose them again "
-            "(body.pose_people)"
-        )
-    return body.faces.cpu().numpy().astype(np.int64)
 
 
 def surface(scene: Scene, faces: Faces, frame: Frame) -> Surface:

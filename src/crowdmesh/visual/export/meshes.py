@@ -9,7 +9,8 @@ import numpy as np
 from crowdmesh._files import atomic_path
 from crowdmesh.people import People
 from crowdmesh.scene import Scene
-from crowdmesh.visual.export._surface import faces_of, surface
+from crowdmesh.visual._crowd import scene_faces
+from crowdmesh.visual.export._surface import surface
 from crowdmesh.visual.export.frame import Frame
 
 _PLY_HEADER = """ply
@@ -36,7 +37,7 @@ _PLY_FACE = np.dtype([("corners", "u1"), ("vertices", "<i4", 3)])
 
 def write_ply(scene: Scene, path: Path, frame: Frame) -> None:
     """One binary PLY of all people: normals, sRGB vertex colours and the integer property ``person`` per vertex."""
-    bodies = surface(scene, faces_of(scene), frame)
+    bodies = surface(scene, scene_faces(scene), frame)
     people, count = bodies.vertices.shape[:2]
     vertices = np.zeros((people, count), _PLY_VERTEX)
     vertices["position"], vertices["normal"] = bodies.vertices, bodies.normals
@@ -53,7 +54,7 @@ def write_ply(scene: Scene, path: Path, frame: Frame) -> None:
 
 def write_obj(scene: Scene, path: Path, frame: Frame) -> Path:
     """An OBJ with one object and one material ``person_K`` a person, rounded to a micrometre; returns its MTL file."""
-    bodies = surface(scene, faces_of(scene), frame)
+    bodies = surface(scene, scene_faces(scene), frame)
     count, digits = bodies.vertices.shape[1], 6 if frame.units == "m" else 4
     materials, comments = path.with_suffix(".mtl"), "".join(f"# {line}\n" for line in _lines(scene.people, frame))
     parts = [comments, f"mtllib {materials.name}\n"]

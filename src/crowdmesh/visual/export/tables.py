@@ -13,8 +13,8 @@ from crowdmesh.camera import Camera
 from crowdmesh.errors import InputError
 from crowdmesh.people import People
 from crowdmesh.scene import Scene
+from crowdmesh.visual._crowd import scene_faces
 from crowdmesh.visual.export._records import camera_values, head, person_values, plain, unit_notes
-from crowdmesh.visual.export._surface import faces_of
 from crowdmesh.visual.export._turn import turned, turned_parameters
 from crowdmesh.visual.export.frame import Frame
 
@@ -49,7 +49,7 @@ def write_npz(scene: Scene, path: Path, frame: Frame) -> None:
     arrays = _camera_arrays(scene.camera, frame) | {
         "header": np.array(json.dumps(header)),
         "vertices": turned(people.vertices_m, frame),
-        "faces": faces_of(scene),
+        "faces": scene_faces(scene),
         "joints": None if people.joints_m is None else turned(people.joints_m, frame),
         "translation": parameters.translation,
         "pose": parameters.pose,

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 
 from crowdmesh.errors import InputError
 from crowdmesh.scene import Scene
+from crowdmesh.visual._crowd import scene_faces
 from crowdmesh.visual.export._records import unit_notes
-from crowdmesh.visual.export._surface import faces_of, posed
+from crowdmesh.visual.export._surface import posed
 from crowdmesh.visual.export.frame import Frame, FrameName
 from crowdmesh.visual.export.glb import glb_notes, write_glb
 from crowdmesh.visual.export.meshes import write_obj, write_ply
@@ -67,7 +68,7 @@ def export_scene(
     else:
         scene = posed(scene)
         if format == "glb":
-            write_glb(scene, faces_of(scene), path, frame)
+            write_glb(scene, scene_faces(scene), path, frame)
         elif format == "ply":
             write_ply(scene, path, frame)
         elif format == "obj":
