@@ -243,3 +243,56 @@ def _dimensions(shape: Any) -> tuple[int, ...]:
     ):
         raise ValueError("it holds an array of an impossible shape")
     return tuple(shape)
+
+
+def plain(content: Any) -> Any:
+    """What was read as plain dictionaries, lists, texts, numbers and arrays; an array of objects becomes those objects.
+
+    Everything is opened once, however often it is referred to. Tensors of torch become arrays too.
+
+    Raises:
+        ValueError: it refers to itself, repeats itself beyond measure, or holds anything else.
+    """
+    opener = _Plain()
+    value, written_out = opener.plain(content)
+    if written_out > 1000 * len(opener.done) + 10**6:
+        raise ValueError("it refers to the same values again and again, as no honest file does")
+    return value
+
+
+class _Plain:
+    """Turns stand-ins into plain values and counts how many values that is when every reference is written out."""
+
+    def __init__(self) -> None:
+        self.done: dict[int, tuple[Any, int]] = {}
+        self.open: set[int] = set()
+        self.kept: list[Any] = []  # an id is only good as long as its value lives
+
+    def plain(self, value: Any) -> tuple[Any, int]:
+        if isinstance(value, (str, bytes, bool, int, float, type(None))):
+            return (value.decode("latin1") if isinstance(value, bytes) else value), 1
+        key = id(value)
+        if key in self.done:
+            return self.done[key]
+        if key in self.open:
+            raise ValueError("it refers to itself")
+        self.open.add(key)
+        self.kept.append(value)
+        self.done[key] = self._opened(value)
+        self.open.remove(key)
+        return self.done[key]
+
+    def _opened(self, value: Any) -> tuple[Any, int]:
+        if isinstance(value, (PickledArray, np.ndarray)):
+            array = np.asarray(value)
+            return self.plain(array.tolist()) if array.dtype == object else (array, 1)
+        if isinstance(value, dict):
+            parts = {name: self.plain(part) for name, part in value.items()}
+            return {name: part for name, (part, _) in parts.items()}, 1 + sum(size for _, size in parts.values())
+        if isinstance(value, (list, tuple)):
+            items = [self.plain(part) for part in value]
+            return [part for part, _ in items], 1 + sum(size for _, size in items)
+        if hasattr(value, "detach"):  # a tensor; bfloat16 is unknown to NumPy
+            tensor = value.detach().cpu()
+            return (tensor.float() if tensor.is_floating_point() else tensor).numpy(), 1
+        raise ValueError(f"it holds {type(value).__name__.strip('_')} where a value should be")

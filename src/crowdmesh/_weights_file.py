@@ -14,11 +14,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crowdmesh._files import reading
 from crowdmesh._unpickle import UnpicklingError
 from crowdmesh.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIX = ".safetensors"
 ENTRY = "crowdmesh"
@@ -66,6 +69,10 @@ _SETTINGS_DICTS = (
 )
 
 
+_WRAPPERS = ("state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile
+
+
 def read_state(path: Path) -> tuple[dict[str, Any], str | None]:
     """What a file of weights holds, whatever its names, and the header of ours (JSON) if it has one.
 
@@ -96,6 +103,37 @@ def about(path: Path) -> Iterator[None]:
         yield
     except (FormatError, InputError) as error:
         raise FormatError(f"{path}: {error}") from error
+
+
+def unwrap(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors themselves, and the names of what stands beside them in a checkpoint.
+
+    Taken off are ``{"model": ...}`` or ``{"state_dict": ...}`` around them, and what data-parallel or compiled
+    training puts before every name.
+
+    Raises:
+        FormatError: not a dictionary from names to tensors, or an empty one.
+    """
+    from torch import Tensor
+
+    tensors, beside = peeled(state)
+    if not tensors or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in tensors.items()):
+        raise FormatError(
+            "weights are a dictionary from names to tensors, and this is not one; save model.state_dict() alone"
+        )
+    return tensors, beside
+
+
+def peeled(state: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """As :func:`unwrap`, whatever the values are."""
+    for wrapper in _WRAPPERS:
+        if isinstance(inner := state.get(wrapper), Mapping):
+            tensors, beside = peeled(inner)
+            return tensors, (*(str(key) for key in state if key != wrapper), *beside)
+    for prefix in _PREFIXES:
+        if state and all(isinstance(key, str) and key.startswith(prefix) for key in state):
+            return peeled({key.removeprefix(prefix): value for key, value in state.items()})
+    return dict(state), ()
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:

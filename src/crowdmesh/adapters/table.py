@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crowdmesh._files import read_npz, reading
+from crowdmesh.adapters.base import Adapter, Given
 from crowdmesh.body import BODIES, Anny, BodyModel, RigidBody, load_body, pose_people
 from crowdmesh.camera import Camera
 from crowdmesh.errors import InputError
 from crowdmesh.masks import Masks
 from crowdmesh.people import People
-from crowdmesh.scene import Scene, scene_of
+from crowdmesh.scene import Scene
 
 CAMERA_KEYS = ("image_size", "intrinsics", "vertical_fov_deg")
 PEOPLE_KEYS = (
     "body", "vertices_m", "pose", "shape", "translation_m", "stature_m", "joints_m", "faces", "boxes_px", "scores",
-    "keypoints_px", "age_years", "age_std_years", "male_probability", "masks",
+    "keypoints_px", "age_years", "age_std_years", "male_probability", "known_stature_m", "masks",
 )  # fmt: skip
 
 # Outside these nobody's numbers are in metres: the stature, and the largest extent of a posed body along an axis.
@@ -32,42 +30,44 @@ _EXTENTS_M = (0.1, 4.0)
 
 _SHAPE_SLACK = 1e-3
 _STATURE_TOLERANCE_M = 0.03
-_WHAT = "table of people"
 
 Table = dict[str, Any]
 
 
-def read_people(path: str | Path) -> Scene:
-    """A scene from a CrowdMesh ``.scene.npz`` or from a plain ``.npz`` / ``.json`` table of people.
+def looks_like(content: Any) -> bool:
+    """Whether content is a table, complete or not: most of its keys are those of one."""
+    if not isinstance(content, dict) or not content:
+        return False
+    return 2 * len(content.keys() & {*CAMERA_KEYS, *PEOPLE_KEYS}) > len(content)
+
+
+def read_table(table: Table) -> Scene:
+    """The scene of a table.
 
     Raises:
-        InputError: the file does not exist, lacks a key, has an unknown one, or values of a wrong shape or unit.
-        FormatError: the file is damaged or of another format.
+        InputError: a key is missing or unknown, or has values of a wrong shape or unit.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"people file {path} does not exist")
-    if path.suffix.lower() == ".json":
-        table = _read_json(path)
-    else:
-        table = read_npz(path, _WHAT)
-        if "header" in table:
-            scene = scene_of(table, path)
-            return scene if scene.people.vertices_m is not None else replace(scene, people=pose_people(scene.people))
-    try:
-        _refuse_unknown_keys(table)
-        camera = _camera(table)
-        return Scene(camera, _people(table, camera), None, {"source": path.name})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    _refuse_unknown_keys(table)
+    camera = _camera(table)
+    return Scene(camera, _people(table, camera))
 
 
-def _read_json(path: Path) -> Table:
-    with reading(path, _WHAT):
-        table = json.loads(path.read_text("utf-8"))
-        if not isinstance(table, dict):
-            raise ValueError("its top level must be an object of named arrays")
-        return table
+def read(table: Table, given: Given) -> Scene:
+    """The scene of a table, which may lack what is said beside it."""
+    table = dict(table)
+    if "image_size" not in table and given.image_size is not None:
+        table["image_size"] = np.array(given.image_size)
+    if "intrinsics" not in table and "vertical_fov_deg" not in table:
+        if given.intrinsics is not None:
+            table["intrinsics"] = given.intrinsics
+        elif given.vertical_fov is not None:
+            table["vertical_fov_deg"] = np.degrees(given.vertical_fov)
+    if "faces" not in table and given.faces is not None and table.get("body", "rigid") == "rigid":
+        table["faces"] = given.faces
+    scene = read_table(table)
+    given.size((scene.camera.width, scene.camera.height))
+    given.camera(scene.camera.width, scene.camera.height, scene.camera)
+    return scene
 
 
 def _refuse_unknown_keys(table: Table) -> None:
@@ -122,8 +122,9 @@ def _people(table: Table, camera: Camera) -> People:
     _check_keys(table, name)
     values: Table = {key: _array(table, key) for key in PEOPLE_KEYS if key in table and key not in ("body", "masks")}
     _check_lengths(values)
-    if "stature_m" in values:
-        _check_range(values["stature_m"], _STATURES_M, "stature_m must be in metres")
+    for key in ("stature_m", "known_stature_m"):
+        if key in values:
+            _check_range(values[key], _STATURES_M, f"{key} must be in metres")
     if "masks" in table:
         values["masks"] = _masks(table, camera)
     if name == "rigid":
@@ -222,3 +223,17 @@ def _check_shape(shape: np.ndarray, body: BodyModel) -> None:
                 f"shape parameter {parameter.name!r} of person {wrong[0]} is {column[wrong[0]]:g}, "
                 f"body {body.name!r} has {parameter.low:g} to {parameter.high:g}"
             )
+
+
+ADAPTER = Adapter(
+    name="table",
+    title="plain table of people",
+    reads="an .npz or .json of named arrays (docs/conventions.md)",
+    frame="camera: x right, y down, z forward",
+    units="metres, radians",
+    translation="the body's own; rigid: the mean vertex unless given",
+    camera="intrinsics or vertical_fov_deg",
+    body="any: rigid, anny, anny-hd or smpl",
+    records=lambda content: {"": content} if looks_like(content) else {},
+    read=read,
+)

@@ -8,8 +8,10 @@ import tyro
 
 from crowdmesh._terminal import console, table
 from crowdmesh.cli.judging import bench, demo, evaluate, synth
-from crowdmesh.cli.networks import convert
+from crowdmesh.cli.networks import convert, download
 from crowdmesh.cli.photos import place, predict, reconstruct
+from crowdmesh.cli.seeing import export, view
+from crowdmesh.cli.video import track
 from crowdmesh.errors import CrowdMeshError
 
 
@@ -29,8 +31,9 @@ def doctor() -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the ``crowdmesh`` command; returns the exit code."""
     verbs = {
-        "reconstruct": reconstruct, "predict": predict, "place": place, "convert": convert, "evaluate": evaluate,
-        "synth": synth, "bench": bench, "demo": demo, "doctor": doctor,
+        "reconstruct": reconstruct, "track": track, "predict": predict, "place": place, "view": view,
+        "export": export, "evaluate": evaluate, "synth": synth, "bench": bench, "demo": demo,
+        "download": download, "convert": convert, "doctor": doctor,
     }  # fmt: skip
     try:
         return tyro.extras.subcommand_cli_from_dict(
@@ -44,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "crowdmesh: interrupted; files written so far are complete, reconstruct, predict and synth go on from them",
+            "crowdmesh: interrupted; files written so far are complete; the same command goes on from there",
             file=sys.stderr,
         )
         return 130

@@ -5,26 +5,41 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
 from crowdmesh._terminal import console, progress, score_text, table
-from crowdmesh.cli._options import Flag, Kind, Preset, Prior, check_writable, dto_config
+from crowdmesh.cli._options import (
+    AdapterName,
+    Flag,
+    Kind,
+    Precision,
+    Preset,
+    Prior,
+    Upstream,
+    UpstreamFlags,
+    check_fov,
+    check_writable,
+    dto_config,
+)
 from crowdmesh.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from crowdmesh.dto import Placement
     from crowdmesh.outputs.batch import Make, Signature
     from crowdmesh.scene import Scene
+
+_LITE = Upstream()
 
 
 def reconstruct(
     photos: tyro.conf.Positional[tuple[str, ...]],
     out: Path = Path("crowdmesh_out"),
     fov: float | None = None,
-    experts: Literal["lite"] = "lite",
-    body: Literal["anny"] = "anny",
+    upstream: UpstreamFlags = _LITE,
     preset: Preset = "best",
     prior: Prior | None = None,
     overwrite: Flag = False,
@@ -34,29 +49,29 @@ def reconstruct(
     Args:
         photos: image files, folders or globs.
         out: output folder.
-        fov: vertical field of view of the images in degrees (default: EXIF, else 60 over the longer side).
-        experts: set of upstream networks.
-        body: body model that is fitted.
+        fov: vertical field of view of the images in degrees (default: EXIF or a network, else 60 over the longer side).
+        upstream: upstream networks.
         preset: which DTO.
         prior: stature prior: marginal (uncertain age and sex summed out), paper (age groups), lms (growth charts),
             agnostic (no sex). Default: the preset's.
         overwrite: repeat images whose outputs are finished.
     """
-    _check_fov(fov)
-    from crowdmesh.experts import Reconstructor, load_experts
+    check_fov(fov)
+    from crowdmesh.experts import Reconstructor
     from crowdmesh.images import find_images
     from crowdmesh.outputs import PhotoOutput
 
     found = find_images(photos)
     check_writable(out)
-    reconstructor = Reconstructor(
-        load_experts(experts, None if fov is None else math.radians(fov)), dto_config(preset, prior)
-    )
+    reconstructor = Reconstructor(upstream.load(fov), dto_config(preset, prior))
 
     def make(group: Sequence[Path]) -> list[PhotoOutput]:
         return [PhotoOutput(r.scene, r.notes, r.first_guess, r.placement) for r in reconstructor.many(group)]
 
-    return _write_all(found, out, make, reconstructor.signature, overwrite, ("people", "placed", "score"))
+    # The small networks gain nothing from a batch, and single photographs show progress.
+    batch = 1 if upstream.experts == "lite" else upstream.batch
+    columns = ("people", "placed", "score")
+    return _write_all(found, out, make, reconstructor.signature, overwrite, columns, batch)
 
 
 def predict(
@@ -65,8 +80,8 @@ def predict(
     out: Path = Path("crowdmesh_out"),
     fov: float | None = None,
     threshold: float = 0.3,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str = "auto",
+    precision: Precision = "float32",
     official_quirks: Flag = False,
     overwrite: Flag = False,
 ) -> int:
@@ -78,26 +93,23 @@ def predict(
         out: output folder.
         fov: vertical field of view of the images in degrees, instead of the predicted one.
         threshold: least confidence of a person.
-        device: where the network runs; auto is cuda if there is one.
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda, cuda:1 ...
         precision: of the encoder.
         official_quirks: also repeat the release's mistakes that change results (docs/mahmr.md).
         overwrite: repeat images whose outputs are finished.
     """
-    _check_fov(fov)
-    import torch
-
+    check_fov(fov)
+    from crowdmesh.experts import Device
     from crowdmesh.images import find_images
     from crowdmesh.mahmr import MAHMR
     from crowdmesh.mahmr.predict import Predictor
     from crowdmesh.outputs import PhotoOutput
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no CUDA device; use --device cpu")
+    chosen = Device.choose(device, precision)
     found = find_images(photos)
     check_writable(out)
-    chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-    model = MAHMR.from_pretrained(weights, official_quirks=official_quirks or None).to(chosen)
-    predictor = Predictor(model, None if fov is None else math.radians(fov), threshold, getattr(torch, precision))
+    model = MAHMR.from_pretrained(weights, official_quirks=official_quirks or None).to(chosen.name)
+    predictor = Predictor(model, None if fov is None else math.radians(fov), threshold, chosen.dtype)
 
     def make(group: Sequence[Path]) -> list[PhotoOutput]:
         return [PhotoOutput(*predictor(photo)) for photo in group]
@@ -105,13 +117,14 @@ def predict(
     return _write_all(found, out, make, predictor.signature, overwrite, ("people",))
 
 
-def _check_fov(fov: float | None) -> None:
-    if fov is not None and not 1 <= fov <= 175:
-        raise InputError(f"--fov is the vertical field of view in degrees (1 to 175), got {fov:g}")
-
-
 def _write_all(
-    photos: list[Path], out: Path, make: Make, signature: Signature, overwrite: bool, columns: tuple[str, ...]
+    photos: list[Path],
+    out: Path,
+    make: Make,
+    signature: Signature,
+    overwrite: bool,
+    columns: tuple[str, ...],
+    batch: int = 1,
 ) -> int:
     """Process photographs under a progress bar and print what became of each; 1 if one failed."""
     from crowdmesh.outputs import process_photos
@@ -120,7 +133,7 @@ def _write_all(
     failed = 0
     with progress() as bar:
         task = bar.add_task("photographs", total=len(photos))
-        for result in process_photos(photos, out, make, signature, overwrite):
+        for result in process_photos(photos, out, make, signature, overwrite, batch):
             bar.advance(task)
             failed += result.outcome == "failed"
             numbers = {
@@ -137,6 +150,14 @@ def place(
     people: tyro.conf.Positional[Path],
     depth: Path,
     kind: Kind = "disparity",
+    adapter: AdapterName = "auto",
+    image: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    fov: float | None = None,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    faces: Path | None = None,
+    unpickle: Flag = False,
+    stature: tuple[str, ...] = (),
     preset: Preset = "best",
     prior: Prior | None = None,
     out: Path = Path("crowdmesh_out"),
@@ -144,28 +165,78 @@ def place(
     """DTO alone, on anybody's per-person estimates.
 
     Args:
-        people: a scene .npz, or a plain .npz or .json table of people (keys in docs/conventions.md).
+        people: a scene .npz, a plain .npz or .json table of people (keys in docs/conventions.md), or another system's
+            output (docs/adapters.md).
         depth: depth map of the image: .npy, .npz or 16-bit .png.
         kind: what its values mean: disparity (larger = nearer), depth (larger = farther), metric (metres).
+        adapter: the system that made the file; auto: by what is in it.
+        image: which image of a file that holds several.
+        image_size: width and height in pixels, for files that do not tell.
+        fov: vertical field of view in degrees, for files without a camera.
+        intrinsics: fx fy cx cy in pixels, for files without a camera.
+        faces: triangles of the bodies (.npy or .obj), for files without.
+        unpickle: open a pickled file; nothing in it is run.
+        stature: heights that somebody measured, as ID=METRES, e.g. 2=1.32.
         preset: which DTO.
         prior: stature prior: marginal (uncertain age and sex summed out), paper (age groups), lms (growth charts),
             agnostic (no sex). Default: the preset's.
         out: output folder.
     """
+    check_fov(fov)
     from crowdmesh.adapters import read_people
     from crowdmesh.depth import RelativeDepth
     from crowdmesh.dto import place as run
     from crowdmesh.outputs import PhotoOutput, write_outputs
 
-    guess = read_people(people)
+    guess = read_people(
+        people,
+        adapter,
+        image_size=image_size,
+        vertical_fov=None if fov is None else math.radians(fov),
+        intrinsics=None if intrinsics is None else _matrix(*intrinsics),
+        image=image,
+        unpickle=unpickle,
+        faces=faces,
+    )
+    guess = with_statures(guess, stature)
     relative = RelativeDepth.load(depth, kind)
     check_writable(out)
     placed, placement = run(guess, relative, dto_config(preset, prior))
-    stem = people.name.removesuffix(".npz").removesuffix(".json").removesuffix(".scene")
+    stem = people.name.removesuffix(people.suffix).removesuffix(".scene")
     files = write_outputs(out, f"{stem}.placed", PhotoOutput(placed, placement.notes, guess, placement))
     _print_placement(guess, placed, placement)
     console().print("\n".join(f"wrote {file}" for file in files), highlight=False)
     return 0
+
+
+def _matrix(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    import numpy as np
+
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def with_statures(scene: Scene, given: Sequence[str]) -> Scene:
+    """The scene with heights that somebody measured, each written ID=METRES; InputError where one makes no sense."""
+    if not given:
+        return scene
+    from dataclasses import replace
+
+    import numpy as np
+
+    count = len(scene.people)
+    known = np.full(count, np.nan)
+    for text in given:
+        person, _, metres = text.partition("=")
+        try:
+            index, value = int(person), float(metres)
+        except ValueError as error:
+            raise InputError(f"--stature is ID=METRES, for example 2=1.32, got {text!r}") from error
+        if not 0 <= index < count:
+            raise InputError(f"--stature {text}: there is no person {index}; the scene has {count}, counted from 0")
+        if not 0.3 <= value <= 2.6:
+            raise InputError(f"--stature {text}: nobody is {value:g} m tall; give metres")
+        known[index] = value
+    return replace(scene, people=replace(scene.people, known_stature_m=known))
 
 
 def _print_placement(guess: Scene, placed: Scene, placement: Placement) -> None:

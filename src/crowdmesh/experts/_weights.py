@@ -11,13 +11,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from crowdmesh._weights_file import about, read_state
+from crowdmesh._weights_file import about, read_state, unwrap
 from crowdmesh.errors import FormatError
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
-_WRAPPERS = ("state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile
 _UNKNOWN = "not known, not needed"
 
 
@@ -80,28 +78,6 @@ def load_network(path: Path, build: Callable[[], AnyNetwork], layout: Layout) ->
         with torch.device("meta"):
             network = build()
         return network, fill(network, tensors, layout, beside)
-
-
-def unwrap(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors in a checkpoint without their wrappings (``state_dict``, ``module.``), and what stands beside them.
-
-    Raises:
-        FormatError: no dictionary from names to tensors.
-    """
-    beside: tuple[str, ...] = ()
-    for wrapper in _WRAPPERS:
-        if isinstance(inner := state.get(wrapper), Mapping):
-            beside = tuple(str(key) for key in state if key != wrapper)
-            state = inner
-            break
-    for prefix in _PREFIXES:
-        if state and all(isinstance(key, str) and key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    if not state or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
-        raise FormatError(
-            "weights are a dictionary from names to tensors, and this is not one; save model.state_dict() alone"
-        )
-    return dict(state), beside
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], layout: Layout, beside: tuple[str, ...] = ()) -> Account:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crowdmesh._files import reading
-from crowdmesh._unpickle import ArrayUnpickler, PickledArray
+from crowdmesh._unpickle import ArrayUnpickler, PickledArray, plain
 from crowdmesh.errors import FormatError, InputError
 
 KEY = "annots"
@@ -80,52 +80,8 @@ def _npz(path: Path, what: str, unpickle: bool) -> Any:
                     "source, opt in (unpickle=True, --allow-pickle), and still nothing but arrays, numbers, texts, "
                     "lists and dictionaries is let in; or convert it to .json"
                 )
-            return _Plain().of(ArrayUnpickler(file).read())
-
-
-class _Plain:
-    """Turns the stand-ins of an unpickler into plain values, everything once however often it is referred to."""
-
-    def __init__(self) -> None:
-        self.done: dict[int, tuple[Any, int]] = {}
-        self.open: set[int] = set()
-        self.kept: list[Any] = []  # an id is only good as long as its value lives
-
-    def of(self, content: Any) -> Any:
-        """The plain value of a pickle's content, which :func:`numpy.save` wraps into an array of one object."""
-        array = content.value if isinstance(content, PickledArray) else None
-        if array is None or array.dtype != object or array.size != 1:
-            raise ValueError(f"its {KEY} must be one dictionary")
-        value, written_out = self._plain(array.reshape(-1)[0])
-        if written_out > 1000 * len(self.done) + 10**6:
-            raise ValueError("it refers to the same values again and again, as no annotations do")
-        return value
-
-    def _plain(self, value: Any) -> tuple[Any, int]:
-        """The plain value, and how many values it is when every reference is written out."""
-        if isinstance(value, (str, bytes, bool, int, float, type(None))):
-            return (value.decode("latin1") if isinstance(value, bytes) else value), 1
-        key = id(value)
-        if key in self.done:
-            return self.done[key]
-        if key in self.open:
-            raise ValueError("it refers to itself")
-        self.open.add(key)
-        self.done[key] = self._opened(value)
-        self.open.remove(key)
-        return self.done[key]
-
-    def _opened(self, value: Any) -> tuple[Any, int]:
-        if isinstance(value, PickledArray):
-            array = np.asarray(value)
-            if array.dtype != object:
-                return array, 1
-            self.kept.append(array.tolist())
-            return self._plain(self.kept[-1])
-        if isinstance(value, dict):
-            parts = {name: self._plain(part) for name, part in value.items()}
-            return {name: part for name, (part, _) in parts.items()}, 1 + sum(size for _, size in parts.values())
-        if isinstance(value, (list, tuple)):
-            items = [self._plain(part) for part in value]
-            return [part for part, _ in items], 1 + sum(size for _, size in items)
-        raise ValueError(f"it holds {type(value).__name__.strip('_')} where a value should be")
+            content = ArrayUnpickler(file).read()
+            array = content.value if isinstance(content, PickledArray) else None
+            if array is None or array.dtype != object or array.size != 1:
+                raise ValueError(f"its {KEY} must be one dictionary")
+            return plain(array.reshape(-1)[0])

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crowdmesh._files import atomic_path, sha256
-from crowdmesh._weights_file import ENTRY, SUFFIX, about, read_state
+from crowdmesh._weights_file import ENTRY, SUFFIX, about, read_state, unwrap
 from crowdmesh.assets import search_folders
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import official
@@ -204,7 +204,7 @@ def convert(source: str | Path, out: str | Path, licence: str | None = None) -> 
     if out.exists() and out.samefile(source):
         raise InputError(f"{out} is the checkpoint itself; choose another file to write")
     with about(source):
-        state = official.unwrap(state)
+        state, _ = unwrap(state)
         loaded = _released(state)
         _check(loaded)
     keys = official.sort_keys(state)

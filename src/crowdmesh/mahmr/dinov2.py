@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from crowdmesh._weights_file import unwrap
 from crowdmesh.errors import FormatError
 from crowdmesh.mahmr import official
 from crowdmesh.mahmr.checkpoint import about, read_state
@@ -62,7 +63,7 @@ def encoder_state(source: str | Path | Mapping[str, Tensor], config: MAHMRConfig
 
 
 def _encoder_state(state: Mapping[str, Tensor], config: MAHMRConfig) -> dict[str, Tensor]:
-    state = official.unwrap(state)
+    state, _ = unwrap(state)
     looks = official.describe(state)
     if any(key.endswith("register_tokens") for key in state):
         raise FormatError(f"this is {looks}, whose registers MA-HMR has no place for; use the one without registers")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crowdmesh._weights_file import peeled, unwrap
 from crowdmesh.body.smpl import JOINT_NAMES as SMPL_JOINTS
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr.config import PATCH_PX, MAHMRConfig
@@ -21,8 +22,6 @@ _HEAD_WIDTH = 64  # of DINOv2's attention at every width; the state dict does no
 _DECODER_HEADS = 4
 _BETAS = (10, 11)
 
-_WRAPPERS = ("model", "state_dict")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile
 
 _BODY = "human_model"
 _CONSTANTS = ("cam_intrinsics", "z_order_map", "y_coords", "x_coords")
@@ -131,45 +130,20 @@ def sort_keys(keys: Mapping[str, Any]) -> Sorted:
     return Sorted(taken, dropped, unknown)
 
 
-def unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors themselves: without ``{"model": ...}`` or ``{"state_dict": ...}`` around them, and without the
-    prefix that data-parallel or compiled training puts before every name.
-
-    Raises:
-        FormatError: not a dictionary from names to tensors, or an empty one.
-    """
-    inner = _peeled(state)
-    if not inner or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in inner.items()):
-        raise FormatError(
-            "weights are a dictionary from names to tensors, and this is not one; save model.state_dict() alone"
-        )
-    return inner
-
-
-def _peeled(state: Mapping[str, Any]) -> dict[str, Any]:
-    for wrapper in _WRAPPERS:
-        if isinstance(inner := state.get(wrapper), Mapping):
-            return _peeled(inner)
-    for prefix in _PREFIXES:
-        if state and all(isinstance(key, str) and key.startswith(prefix) for key in state):
-            return _peeled({key.removeprefix(prefix): value for key, value in state.items()})
-    return dict(state)
-
-
 def from_official(state: Mapping[str, Any], widen_betas: bool = False) -> dict[str, Tensor]:
     """Weights of a released network under our names; the tensors are those given, not copies.
 
     The body model's data and constants are left out; a tensor under two names is taken once.
 
     Args:
-        state: a state dict of any stage, also wrapped or prefixed (see :func:`unwrap`).
+        state: a state dict of any stage, also wrapped or prefixed (see ``_weights_file.unwrap``).
         widen_betas: give a network of ten shape parameters an eleventh, the kid axis, that is always 0 (as the
             release starts stage 3).
 
     Raises:
         FormatError: names that no released network has, or aliases that differ.
     """
-    state = unwrap(state)
+    state, _ = unwrap(state)
     keys = sort_keys(state)
     if "encoder.camera_token" in keys.unknown:
         raise FormatError("these weights have CrowdMesh's own names already; use load_state_dict")
@@ -217,7 +191,7 @@ def recognise(state: Mapping[str, Any]) -> MAHMRConfig:
     Raises:
         FormatError: not the weights of a MA-HMR or SAT-HMR network for SMPL, or parts of them are missing.
     """
-    state = unwrap(state)
+    state, _ = unwrap(state)
     looks = describe(state)
     shapes = {name: tuple(state[first].shape) for name, (first, *_) in sort_keys(state).taken.items()}
     try:
@@ -285,7 +259,7 @@ def describe(state: Mapping[str, Any]) -> str:
     Args:
         state: tensors or their shapes, under official, our or other names, also wrapped or prefixed.
     """
-    state = {key: value for key, value in _peeled(state).items() if isinstance(value, Tensor | tuple)}
+    state = {key: value for key, value in peeled(state)[0].items() if isinstance(value, Tensor | tuple)}
     keys = sort_keys(state)
     ours = {name: _shape(state[first]) for name, (first, *_) in keys.taken.items()}
     if "encoder.camera_token" not in ours:

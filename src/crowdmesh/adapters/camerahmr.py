@@ -1,0 +1,149 @@
+"""CameraHMR's labels and results, and those of DTO-Humans, which are laid out alike.
+
+| file | layout |
+|---|---|
+| labels ``*-release.npz`` | one row a person: ``imgname``, ``pose_cam`` (N, 72) or (N, 24, 3), ``shape`` (N, 10 or more), ``trans_cam``, ``cam_int`` (N, 3, 3); optional ``center``, ``scale`` (box side / 200), ``gtkps`` (N, 44 or more, 3); older names ``pose``, ``cam_t`` |
+| first guesses | ``annots``: image -> ``pose_cam`` (N, 72), ``shape`` (N, 10), ``trans_cam`` (N, 3), ``cam_int`` (N, 3, 3) |
+| DTO ``*_opt.npz`` | one entry an image, the same fields; ``shape`` has 11; images in which everybody was rejected hold ``is_optimize`` alone |
+| released ``*_CHMR_SMPL_OPT.npz`` | ``annots``: image -> list of ``smpl_param`` (``pose`` (72,), ``shape`` (11,), ``trans`` (3,)) and ``cam_param`` (``focal`` (2,), ``princpt`` (2,)) |
+
+SMPL's own translation (model origin), metres, camera frame; full-image intrinsics, principal point in the image's
+centre, which is why twice that point is the image's size. The eleventh beta is AGORA's kid axis.
+
+Read in code: the release of DTO-Humans 5918f61 and CameraHMR's ``mesh_estimator.py``. Not verified: real files, and
+what ``gtkps`` holds beyond OpenPose's 25 (taken here: the 19 points of SPIN from number 25 on).
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from crowdmesh.adapters._bodies import nobody, smpl_people
+from crowdmesh.adapters._pixels import COCO_FROM_OPENPOSE
+from crowdmesh.adapters._rows import Rows, one_for_all
+from crowdmesh.adapters.base import Adapter, Given
+from crowdmesh.camera import Camera
+from crowdmesh.errors import FormatError, InputError
+from crowdmesh.people import People
+from crowdmesh.scene import Scene
+
+_OLD_NAMES = {"pose": "pose_cam", "cam_t": "trans_cam"}
+_NEEDED = {"pose_cam", "shape", "trans_cam", "cam_int"}
+_OPTIONAL = {"center", "scale", "gtkps", "is_released", "is_optimize"}
+# Where COCO's limbs are among the 19 points of SPIN: shoulders, elbows, wrists, hips, knees, ankles; left, right.
+_SPIN_FIRST, _SPIN_LIMBS = 25, (9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0)
+
+
+def records(content: Any) -> dict[str, Any]:
+    """The people of each image."""
+    if not isinstance(content, dict) or not content:
+        return {}
+    if "imgname" in content:
+        return _release(content)
+    annots = content.get("annots", content) if len(content) == 1 else content
+    if not isinstance(annots, dict) or not all(isinstance(name, str) for name in annots):
+        return {}
+    found = {image: _fields(record) for image, record in annots.items()}
+    return found if annots and all(record is not None for record in found.values()) else {}  # type: ignore[return-value]
+
+
+def _release(content: dict[str, Any]) -> dict[str, Any]:
+    columns = {_OLD_NAMES.get(name, name): value for name, value in content.items()}
+    if not columns.keys() >= _NEEDED:
+        return {}
+    names = [n.decode() if isinstance(n, bytes) else str(n) for n in columns["imgname"]]
+    chosen: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        chosen.setdefault(name, []).append(row)
+    kept = {key: columns[key] for key in (_NEEDED | _OPTIONAL) & columns.keys()}
+    for key, value in kept.items():
+        if len(value) != len(names):
+            raise FormatError(f"{key!r} has {len(value)} rows for {len(names)} people")
+    return {name: {key: [value[i] for i in rows] for key, value in kept.items()} for name, rows in chosen.items()}
+
+
+def _fields(record: Any) -> dict[str, Any] | None:
+    """The record of one image with the names of first guesses; None if it is of another system."""
+    if isinstance(record, list):
+        if not all(isinstance(p, dict) and {"smpl_param", "cam_param"} <= p.keys() for p in record):
+            return None
+        return {
+            "pose_cam": [p["smpl_param"].get("pose") for p in record],
+            "shape": [p["smpl_param"].get("shape") for p in record],
+            "trans_cam": [p["smpl_param"].get("trans") for p in record],
+            "cam_int": [_matrix(p["cam_param"]) for p in record],
+        }
+    if not isinstance(record, dict) or not record.keys() <= _NEEDED | _OPTIONAL:
+        return None
+    return record if record.keys() >= _NEEDED or set(record) == {"is_optimize"} else None
+
+
+def _matrix(camera: dict[str, Any]) -> Any:
+    focal, centre = (np.asarray(camera.get(key), float).reshape(-1) for key in ("focal", "princpt"))
+    if focal.size != 2 or centre.size != 2:
+        raise FormatError("'cam_param' must hold 'focal' and 'princpt', two numbers each")
+    return np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
+
+
+def read(record: dict[str, Any], given: Given) -> Scene:
+    """The scene of one image."""
+    count = len(record["pose_cam"]) if "pose_cam" in record else 0
+    if not count:
+        width, height = given.size()
+        return Scene(given.camera(width, height), nobody())
+    intrinsics = np.asarray(record["cam_int"], float)
+    per_person = {key: value for key, value in record.items() if key != "is_optimize"}
+    if intrinsics.ndim == 2:
+        per_person["cam_int"] = [intrinsics] * count
+    rows = Rows([{key: value[k] for key, value in per_person.items()} for k in range(count)])
+    K = one_for_all(rows.get("cam_int", 3, 3), "'cam_int'")
+    width, height = given.image_size or _twice_the_centre(K)
+    camera = given.camera(width, height, Camera.from_intrinsics(K, width, height))
+    return Scene(camera, _people(rows, given))
+
+
+def _twice_the_centre(K: np.ndarray) -> tuple[int, int]:
+    """The image's size: CameraHMR puts the principal point in its centre."""
+    size = 2 * K[:2, 2]
+    if np.abs(size - np.rint(size)).max() > 0.02:
+        raise InputError(
+            f"the principal point ({K[0, 2]:g}, {K[1, 2]:g}) is not the centre of an image; give --image-size"
+        )
+    return int(np.rint(size[0])), int(np.rint(size[1]))
+
+
+def _people(rows: Rows, given: Given) -> People:
+    boxes = keypoints = None
+    if rows.has("center", "scale"):
+        centre, side = rows.get("center", 2), 200 * rows.get("scale", 1)
+        boxes = np.concatenate((centre - side / 2, centre + side / 2), 1)
+    if rows.has("gtkps"):
+        keypoints = _keypoints(rows.get("gtkps", None, 3))
+    betas = rows.get("shape", None)
+    pose, translation = rows.get("pose_cam", 24, 3), rows.get("trans_cam", 3)
+    return smpl_people(pose, betas, translation, given, boxes_px=boxes, keypoints_px=keypoints)
+
+
+def _keypoints(points: np.ndarray) -> np.ndarray | None:
+    if points.shape[1] < _SPIN_FIRST + 19:
+        return None
+    coco, limbs = points[:, COCO_FROM_OPENPOSE], points[:, [_SPIN_FIRST + i for i in _SPIN_LIMBS]]
+    coco[:, 5:] = np.where(coco[:, 5:, 2:] > 0, coco[:, 5:], limbs)
+    coco[..., 2] = coco[..., 2].clip(0, 1)
+    return coco
+
+
+ADAPTER = Adapter(
+    name="camerahmr",
+    title="CameraHMR or DTO-Humans",
+    reads="*-release.npz labels; first guesses (annots); *_opt.npz; *_CHMR_SMPL_OPT.npz",
+    frame="camera: x right, y down, z forward",
+    units="metres, radians",
+    translation="SMPL's, added to the posed model",
+    camera="cam_int in pixels of the image; its centre is the principal point",
+    body="SMPL, with DTO's eleventh beta as AGORA's kid axis (your SMPL files, non-commercial licence)",
+    records=records,
+    read=read,
+)
