@@ -23,6 +23,7 @@ _CHECKED = [
         "dto",
         "experts",
         "formats",
+        "hub",
         "images",
         "mahmr",
         "masks",
@@ -32,6 +33,7 @@ _CHECKED = [
         "raster",
         "scene",
         "synth",
+        "video",
         "visual",
     )
 ]

@@ -26,7 +26,7 @@ BenchmarkName = Literal["relative-human", "mupots", "3dpw", "hi4d", "agora", "be
 ExpertSet = Literal["lite", "open", "paper", "official"]
 Precision = Literal["float32", "bfloat16", "float16"]
 AdapterName = Literal[
-    "auto", "table", "camerahmr", "4d-humans", "sam3d-body", "multi-hmr", "nlf", "romp", "bev", "prompthmr", "sat-hmr"
+    "auto", "camerahmr", "4d-humans", "sam3d-body", "multi-hmr", "nlf", "romp", "bev", "prompthmr", "sat-hmr", "table"
 ]
 ExportFormat = Literal["glb", "ply", "obj", "npz", "json", "smpl"]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]

@@ -20,6 +20,7 @@ from crowdmesh.dto.posterior import FusedDepth, fuse
 from crowdmesh.dto.priors import AgeGroup, StaturePrior, stature_prior
 from crowdmesh.dto.reshape import Reshaped, reshape
 from crowdmesh.dto.solve import AffineDepth, solve
+from crowdmesh.dto.tracks import PlacedTracks, TrackConfig, Tracks, place_tracks
 
 __all__ = [
     "PRESETS",
@@ -31,12 +32,15 @@ __all__ = [
     "DensityConfig",
     "FusedDepth",
     "FusionConfig",
+    "PlacedTracks",
     "Placement",
     "Reshaped",
     "ScaleConfig",
     "ScaleInterval",
     "StatureDensity",
     "StaturePrior",
+    "TrackConfig",
+    "Tracks",
     "best",
     "fuse",
     "marginal_density",
@@ -45,6 +49,7 @@ __all__ = [
     "paper",
     "person_depth",
     "place",
+    "place_tracks",
     "reshape",
     "scale_interval",
     "solve",

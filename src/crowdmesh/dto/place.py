@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from crowdmesh.body import BodyModel, body_of, pose_people
 from crowdmesh.depth import RelativeDepth
@@ -14,13 +15,14 @@ from crowdmesh.dto.cues import Cues, measure, person_depth
 from crowdmesh.dto.density import StatureDensity, marginal_density, normal_density
 from crowdmesh.dto.fused import solve_fused
 from crowdmesh.dto.ground import find_feet
-from crowdmesh.dto.interval import UNBOUNDED, scale_interval
+from crowdmesh.dto.interval import UNBOUNDED, ScaleInterval, scale_interval
+from crowdmesh.dto.known import with_known_statures
 from crowdmesh.dto.placement import Placement
 from crowdmesh.dto.priors import StaturePrior, age_group, stature_prior
 from crowdmesh.dto.released import require_disparity, reshape_official, solve_official
 from crowdmesh.dto.reshape import Reshaped, reshape
 from crowdmesh.dto.solution import Solution, unsolved
-from crowdmesh.dto.solve import DEGENERATE, solve
+from crowdmesh.dto.solve import DEGENERATE, AffineDepth, solve
 from crowdmesh.errors import InputError
 from crowdmesh.people import People, PersonStatus
 from crowdmesh.scene import Scene
@@ -50,6 +52,26 @@ def place(
     """
     config = config or DTOConfig()
     body = body or body_of(scene.people)
+    scene = posed_scene(scene, body)
+    people = scene.people
+    prior, density = expected_statures(people, config)
+    cues = measure(scene, depth, body, config.cues)
+    if config.solver == "released":
+        require_disparity(depth)
+        pelvis_m = person_depth(scene, body)
+        solution = solve_official(cues, prior, people.stature_m, pelvis_m, scene.camera, config)
+        return finish(scene, body, cues, prior, solution, reshape_official, config)
+    if config.solver == "fused":
+        assert people.vertices_m is not None
+        feet = find_feet(people.vertices_m, scene.camera)
+        solution = solve_fused(cues, depth.kind, people.stature_m, density, feet, config)
+    else:
+        solution = _solve_jointly(cues, prior, people.stature_m, config)
+    return finish(scene, body, cues, prior, solution, reshape, config)
+
+
+def posed_scene(scene: Scene, body: BodyModel) -> Scene:
+    """The scene with surfaces and joints; InputError where the surfaces are not of this body."""
     people = scene.people
     if people.vertices_m is None or (people.joints_m is None and people.pose is not None):
         scene = replace(scene, people=pose_people(people, body))
@@ -58,32 +80,19 @@ def place(
         raise InputError(
             f"people have {people.vertices_m.shape[1]} vertices each, but body {body.name!r} has {body.num_vertices}"
         )
-    prior, density = _expected_statures(people, config)
-    cues = measure(scene, depth, body, config.cues)
-    if config.solver == "released":
-        require_disparity(depth)
-        pelvis_m = person_depth(scene, body)
-        solution = solve_official(cues, prior, people.stature_m, pelvis_m, scene.camera, config)
-        return _finish(scene, body, cues, prior, solution, reshape_official, config)
-    if config.solver == "fused":
-        assert people.vertices_m is not None
-        feet = find_feet(people.vertices_m, scene.camera)
-        solution = solve_fused(cues, depth.kind, people.stature_m, density, feet, config)
-    else:
-        solution = _solve_jointly(cues, prior, people.stature_m, config)
-    return _finish(scene, body, cues, prior, solution, reshape, config)
+    return scene
 
 
-def _expected_statures(people: People, config: DTOConfig) -> tuple[StaturePrior, StatureDensity]:
-    """The prior as Gaussians and as densities."""
+def expected_statures(people: People, config: DTOConfig) -> tuple[StaturePrior, StatureDensity]:
+    """The prior as Gaussians and as densities; known statures make it narrow."""
     evidence = (people.age_years, people.male_probability, people.age_std_years)
     if config.prior == "marginal":
         density = marginal_density(people.stature_m, *evidence, config.density)
         unknown = np.full(len(people), np.nan)
         group = age_group(*(unknown if values is None else values for values in evidence[:2]))
-        return StaturePrior(*density.moments_m(), group), density
+        return with_known_statures(StaturePrior(*density.moments_m(), group), density, people)
     prior = stature_prior(config.prior, people.stature_m, *evidence, config.unknown_age_std_m)
-    return prior, normal_density(prior.mean_m, prior.std_m, _known(people))
+    return with_known_statures(prior, normal_density(prior.mean_m, prior.std_m, known_size(people)), people)
 
 
 def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config: DTOConfig) -> Solution:
@@ -103,6 +112,20 @@ def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config:
         prior.std_m[usable],
         (interval.low, interval.high),
     )
+    return affine_solution(answer, usable, interval, cues, stature, config)
+
+
+def affine_solution(
+    answer: AffineDepth,
+    usable: Bool[np.ndarray, " K"],
+    interval: ScaleInterval,
+    cues: Cues,
+    stature: Float[np.ndarray, " K"],
+    config: DTOConfig,
+) -> Solution:
+    """What the affine transform that was found means for everybody; ``answer`` is of one image's ``usable`` people."""
+    status = cues.status.copy()
+    status[cues.evident & ~usable] = PersonStatus.KEPT_IMPLAUSIBLE_DEPTH
     ratio, wanted, spread = np.ones(len(stature)), stature.copy(), np.zeros(len(stature))
     ratio[usable], wanted[usable], spread[usable] = answer.depth_ratio, answer.stature_m, answer.stature_std_m
     status[usable] = PersonStatus.PLACED
@@ -134,7 +157,7 @@ def _solve_jointly(cues: Cues, prior: StaturePrior, stature: np.ndarray, config:
     )
 
 
-def _finish(
+def finish(
     scene: Scene,
     body: BodyModel,
     cues: Cues,
@@ -148,7 +171,7 @@ def _finish(
     moved = np.array([PersonStatus(int(s)).placed for s in solution.status], bool)
     ratio = np.where(moved, solution.depth_ratio, 1.0)
     reshaped = move(people, scene.camera, body, ratio, moved)
-    known = _known(people)
+    known = known_size(people)
     status = np.where(moved & ~known, PersonStatus.PLACED_AGE_UNKNOWN, solution.status)
     status = np.where(moved & reshaped.limited, PersonStatus.PLACED_STATURE_LIMITED, status).astype(np.int64)
     guesswork = known.sum() < config.min_known_ages * len(people)
@@ -189,6 +212,9 @@ def _finish(
     return placed, placement
 
 
-def _known(people: People) -> np.ndarray:
-    """(K,) bool; where nobody asked for ages, everybody is an adult by agreement."""
-    return np.ones(len(people), bool) if people.age_years is None else ~np.isnan(people.age_years)
+def known_size(people: People) -> np.ndarray:
+    """(K,) bool: of known age or stature; where nobody asked for ages, everybody is an adult by agreement."""
+    if people.age_years is None:
+        return np.ones(len(people), bool)
+    known = ~np.isnan(people.age_years)
+    return known if people.known_stature_m is None else known | np.isfinite(people.known_stature_m)
