@@ -22,6 +22,7 @@ class TrackAnswer:
         prior: per track, how tall they were expected to be.
         evident: (N,) sightings with depth evidence that counted.
         size_error: (N,) relative error of a depth that follows from a known stature.
+        notes: what else a reader should know, one sentence each.
     """
 
     pooled: Bool[np.ndarray, " T"]
@@ -31,3 +32,4 @@ class TrackAnswer:
     prior: StaturePrior
     evident: Bool[np.ndarray, " N"]
     size_error: Float[np.ndarray, " N"]
+    notes: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from crowdmesh.dto.priors import StaturePrior
 
 _STEPS = 60
 _CONVERGED = 1e-6
+_SETTLED = 1e-3  # of a log stature; more is worth a word
 _DAMPING = 0.7
 _LEAST_ARGUMENT = 1e-3
 _LEAST_PRECISION = 1e-6
@@ -65,12 +66,16 @@ class _Reading:
 
 @dataclass(frozen=True, eq=False)
 class _Pooled:
-    """Per track mean and variance of the log stature; per person what the other frames say of it, 0 for nothing."""
+    """Per track mean and variance of the log stature; per person what the other frames say of it, 0 for nothing.
+
+    ``moved`` is how far a log stature still moved in the last step.
+    """
 
     mean: np.ndarray
     variance: np.ndarray
     others_mean: np.ndarray
     others_precision: np.ndarray
+    moved: float
 
 
 def solve_fused_tracks(
@@ -92,7 +97,7 @@ def solve_fused_tracks(
     evident = seen.joined([_evident(frame) for frame in frames])
     evident &= (np.bincount(seen.frame[evident], minlength=len(frames)) >= 2)[seen.frame]
     several = seen.count(evident) >= 2
-    stature, std = np.full(len(several), np.nan), np.full(len(several), np.nan)
+    stature, std, notes = np.full(len(several), np.nan), np.full(len(several), np.nan), ()
     if several.any():
         for _ in range(rounds):
             reading = _read(frames, seen, densities, config)
@@ -100,12 +105,14 @@ def solve_fused_tracks(
             densities = _known_by_others(density, pooled, seen, shared_error)
         stature = np.where(several, np.exp(pooled.mean), np.nan)
         std = stature * np.sqrt(pooled.variance)
+        if pooled.moved > _SETTLED:
+            notes = (f"a stature still moved by {pooled.moved:.1%} when the search over all frames ended",)
     solutions = [
         solve_fused(frame.cues, frame.kind, frame.people.stature_m, known, frame.feet, config)
         for frame, known in zip(frames, densities, strict=True)
     ]
     error = seen.joined([_fit_error(frame, config.fusion) for frame in frames], float)
-    return TrackAnswer(several, stature, std, solutions, prior, evident, error)
+    return TrackAnswer(several, stature, std, solutions, prior, evident, error, notes)
 
 
 def _evident(frame: FrameEvidence) -> np.ndarray:
@@ -184,7 +191,7 @@ def _pool(reading: _Reading, seen: Sightings, density: StatureDensity, shared: f
         pull = pull_of_frames + _apart(reading, theta, rows, value)
         priors = Priors(weight_of_frames, pull, site_pull / site_weight, site_weight, **known)
         joint = solve_joint(rows, priors)
-        moved = np.abs(joint.value - value).max()
+        moved = float(np.abs(joint.value - value).max())
         theta, value, spread = joint.theta, joint.value, np.diag(joint.covariance)
         if moved < _CONVERGED:
             break
@@ -205,7 +212,7 @@ def _pool(reading: _Reading, seen: Sightings, density: StatureDensity, shared: f
     pull = others[reading.person] * others_mean[reading.person] - own * said
     others_mean[reading.person] = np.where(rest > _LEAST_PRECISION, pull / np.maximum(rest, _LEAST_PRECISION), 0.0)
     others[reading.person] = np.where(rest > _LEAST_PRECISION, rest, 0.0)
-    return _Pooled(found, variance, others_mean, others)
+    return _Pooled(found, variance, others_mean, others, moved)
 
 
 def _frame_priors(reading: _Reading, config: FusionConfig) -> dict[str, np.ndarray]:

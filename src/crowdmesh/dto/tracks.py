@@ -67,6 +67,7 @@ class Tracks:
         ids: (T,) rising. frames, evident: (T,) frames with the person, and those with depth evidence that counted.
         stature_m, stature_std_m: (T,) the stature of all their placed frames, and its posterior standard deviation;
             NaN where that is not one number: somebody was kept everywhere, or placed alone by age and sex.
+        notes: what else a reader should know, one sentence each.
     """
 
     ids: Int[np.ndarray, " T"]
@@ -74,6 +75,7 @@ class Tracks:
     evident: Int[np.ndarray, " T"]
     stature_m: Float[np.ndarray, " T"]
     stature_std_m: Float[np.ndarray, " T"]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -229,7 +231,7 @@ def _summary(answer: TrackAnswer, evidence: Sequence[FrameEvidence], seen: Sight
     only = answer.evident & (count[seen.track] == 1) & (status == PersonStatus.PLACED)
     stature[seen.track[only]], std[seen.track[only]] = (first * ratio)[only], spread[only]
     everywhere = np.ones(len(seen.track), bool)
-    return Tracks(seen.ids, seen.count(everywhere), count, stature, std)
+    return Tracks(seen.ids, seen.count(everywhere), count, stature, std, answer.notes)
 
 
 def require_tracks(config: DTOConfig) -> None:

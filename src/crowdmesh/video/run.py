@@ -127,6 +127,7 @@ def reconstruct_video(
         numbers += [frame.index for frame in batch]
         progress("reading", len(numbers), total)
     solution, body, ids = _solve(numbers, work, shared, config, source)
+    notes += solution.tracks.notes
     files, rows = [], []
     pictures = _frames(source, config) if config.keep_images else None
     for position, number in enumerate(numbers):
