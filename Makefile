@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# Small matrices: threads of BLAS only get into each other's way, the more so beside a second worker.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test test-slow lint types bench clean
 
@@ -16,10 +18,10 @@ demo: $(STAMP)
 	$(BIN)/crowdmesh demo --out demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -rs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -rs
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow -rs
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks tools
