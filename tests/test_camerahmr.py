@@ -109,7 +109,9 @@ def test_missing_files_are_named(small, tmp_path, monkeypatch):
     expert = CameraHMR(tmp_path / "none.ckpt", Device())
     with pytest.raises(AssetError, match=r"is not at .*none\.ckpt: .*register at https://camerahmr\.is\.tue\.mpg\.de"):
         expert.fit([grey()], [CAMERA], *([x] for x in evidence(np.array([[600.0, 200, 700, 500]]))))
-    assert [source.name for source in expert.sources()] == ["camerahmr_checkpoint_cleaned.ckpt"]
+    assert [source.name for source in expert.sources()] == [
+        "camerahmr_checkpoint_cleaned.ckpt", "SMPL_NEUTRAL.pkl", "smpl_kid_template.npy",
+    ]  # fmt: skip
     monkeypatch.setenv("CROWDMESH_ASSETS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(AssetError, match="no SMPL model found"):
@@ -321,9 +323,37 @@ def test_half_precision_is_for_the_encoder_alone(small):
 def test_what_does_not_belong_together_is_refused(small):
     expert = CameraHMR(None, Device())
     found, keypoints = evidence(np.array([[600.0, 200, 700, 500]]))
-    with pytest.raises(InputError, match="masked crops need masks"):
+    with pytest.raises(InputError, match="these detections have no masks"):
         expert.fit([grey()], [CAMERA], [replace(found, masks=None)], [keypoints])
     with pytest.raises(InputError, match="1 images came with 0 cameras"):
         expert.fit([grey()], [], [found], [keypoints])
     with pytest.raises(InputError, match="keypoints of 0 people do not belong to 1 detections"):
         expert.fit([grey()], [CAMERA], [found], [keypoints[[]]])
+
+
+def test_the_set_paper_runs_from_detections_to_a_scene_and_signs_smpl(small, photos, tmp_path, monkeypatch):
+    """With the networks that are here: everybody is accounted for, in the scene or by name in the notes."""
+    from crowdmesh.experts import ExpertOptions, Reconstructor, load_experts
+    from crowdmesh.images import read_image
+
+    monkeypatch.setenv("CROWDMESH_ASSETS", f"{small}:{photos.parent}")
+    height, width = read_image(photos / "soccer.jpg").shape[:2]
+    boxes = np.array([[300.0, 20, 620, 780], [640, 60, 1000, 790]])
+    masks = np.zeros((2, height, width), np.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.astype(int), strict=True):
+        mask[top:bottom, left:right] = 1
+    np.savez(tmp_path / "soccer.npz", boxes_px=boxes, scores=np.array([0.9, 0.8]), masks=masks)
+    (tmp_path / "ages.csv").write_text("image,person,age_years\nsoccer.jpg,0,25\nsoccer.jpg,1,30\n")
+    options = ExpertOptions(
+        persons=str(tmp_path / "soccer.npz"), keypoints="blazepose", depth="fastdepth", camera="metadata",
+        ages=str(tmp_path / "ages.csv"),
+    )  # fmt: skip
+    ours = Reconstructor(load_experts("paper", options=options))
+    result = ours(photos / "soccer.jpg")
+    left_out = [note for note in result.notes if note.startswith("left out")]
+    assert len(result.scene.people) + len(left_out) == 2
+    signed = ours.signature(photos / "soccer.jpg")["experts"]
+    (name,) = [name for name in signed if name.startswith("CameraHMR")]
+    assert name == "CameraHMR (matched within 0.5 heads, optimally)"
+    assert set(signed[name]) == {"camerahmr_checkpoint_cleaned.ckpt", "SMPL_NEUTRAL.pkl", "smpl_kid_template.npy"}
+    assert all(len(digest) == 64 for digest in signed[name].values())

@@ -83,7 +83,7 @@ def test_a_model_is_downloaded_once_with_the_commit_it_came_from(hub, tmp_path):
     assert (record["commit"], record["licence"], record["sha256"]["model.safetensors"]) == (COMMIT, "MIT", DIGEST)
     asked = len(hub.requests)
     assert model.folder() == folder and len(hub.requests) == asked
-    assert model.fingerprint() == DIGEST
+    assert model.fingerprint() == f"config.json:{hashlib.sha256(CONFIG).hexdigest()} model.safetensors:{DIGEST}"
 
 
 def test_the_pinned_commit_is_asked_for_and_no_other_is_taken(hub, tmp_path):
@@ -152,4 +152,23 @@ def test_offline_says_what_to_do(hub, tmp_path, monkeypatch):
 def test_a_repository_laid_out_otherwise(hub):
     hub.siblings = hub.siblings[:1]
     with pytest.raises(AssetError, match=r"org/toy has no file model\.safetensors at commit"):
+        toy().folder()
+
+
+def test_code_without_a_record_of_its_commit_is_not_taken(hub, tmp_path):
+    own = tmp_path / "assets" / "hub" / "org--toy"
+    own.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "modeling_toy.py"):
+        (own / name).write_bytes(b"mine")
+    coded = toy(files=("config.json", "modeling_toy.py", "model.safetensors"))
+    with pytest.raises(AssetError, match=r"holds code and no crowdmesh\.json that says from which commit"):
+        coded.folder()
+    assert toy(files=coded.files, local=own).folder() == own
+
+
+def test_a_damaged_record_is_a_defect_like_any_other(hub):
+    folder = toy().folder()
+    (folder / RECORD).write_text("{")
+    assert "cannot be read" in toy().defect(folder)
+    with pytest.raises(AssetError, match=r"crowdmesh\.json that cannot be read .*; delete it"):
         toy().folder()

@@ -41,19 +41,43 @@ def test_everybodys_height_known_puts_everybody_in_place(ageless, config):
     placed, placement = place(known(scene, known_stature_m=true), depth, config)
     moved = np.array([status.placed for status in placement.statuses])
     assert moved.sum() >= 4
-    np.testing.assert_allclose(placed.people.stature_m[moved], true[moved], rtol=0.04)
+    tolerance = 5e-3 if config.solver == "fused" else 0.06
+    np.testing.assert_allclose(placed.people.stature_m[moved], true[moved], atol=tolerance)
     np.testing.assert_allclose(placement.prior_mean_m, true, rtol=2e-3)
     assert np.all(placement.prior_std_m < 1.2 * KNOWN_STATURE_STD_M)
 
 
-def test_one_known_height_sharpens_that_person_and_leaves_the_prior_of_the_others(ageless):
+@pytest.mark.parametrize("height_m", [1.2, 1.5, 1.9])
+def test_whoever_is_measured_has_that_height_whatever_the_depth_map_says(ageless, height_m):
+    guess, _, depth = ageless
+    for person in range(len(guess.people)):
+        given = statures(len(guess.people), {person: height_m})
+        placed, placement = place(known(guess, known_stature_m=given), depth)
+        assert placement.statuses[person].placed
+        assert abs(placed.people.stature_m[person] - height_m) < 5e-3
+        assert placement.stature_std_m[person] == pytest.approx(KNOWN_STATURE_STD_M)
+        before = guess.camera.project(guess.people.joints_m[person])
+        after = placed.camera.project(placed.people.joints_m[person])
+        inside = np.all((before > 0) & (before < (guess.camera.width, guess.camera.height)), -1)
+        assert np.linalg.norm(before - after, axis=-1)[inside].mean() < 12, "the body still covers its image"
+
+
+def test_a_known_height_leaves_the_doubt_how_large_the_body_is_in_the_image(crowd):
+    _, guess, depth = crowd
+    count = len(guess.people)
+    config = replace(best(), focal_std=0.0)
+    _, free = place(guess, depth, config)
+    _, told = place(known(guess, known_stature_m=statures(count, {0: guess.people.stature_m[0]})), depth, config)
+    relative = told.depth_std_m[0] / (told.initial_depth_m[0] * told.depth_ratio[0])
+    assert 0.02 < relative < 0.15 and told.stature_std_m[0] < free.stature_std_m[0]
+
+
+def test_one_known_height_helps_that_person_and_leaves_the_prior_of_the_others(ageless):
     scene, true, depth = ageless
     child = int(np.argmin(true))
-    without, before = place(scene, depth)
+    _, before = place(scene, depth)
     placed, after = place(known(scene, known_stature_m=statures(len(true), {child: true[child]})), depth)
-    assert abs(placed.people.stature_m[child] - true[child]) < 0.03
-    assert abs(placed.people.stature_m[child] - true[child]) < abs(without.people.stature_m[child] - true[child])
-    assert after.stature_std_m[child] < 0.5 * before.stature_std_m[child]
+    assert abs(placed.people.stature_m[child] - true[child]) < 5e-3
     others = np.arange(len(true)) != child
     np.testing.assert_array_equal(after.prior_mean_m[others], before.prior_mean_m[others])
     assert after.statuses[child].name == "PLACED", "an unknown age does not matter where the height is known"
@@ -96,3 +120,18 @@ def test_the_flag_is_read_strictly(crowd, given, said):
     with pytest.raises(InputError, match=said):
         with_statures(crowd[1], [given])
     assert with_statures(crowd[1], ["1=1.2", "0=1.9"]).people.known_stature_m[:2].tolist() == [1.9, 1.2]
+
+
+def test_heights_given_on_the_command_line_add_to_those_in_the_file(crowd, tmp_path, capsys):
+    from crowdmesh.cli import main
+
+    _, guess, depth = crowd
+    known(guess, known_stature_m=statures(len(guess.people), {1: 1.6})).save(tmp_path / "a.scene.npz")
+    np.save(tmp_path / "depth.npy", depth.values)
+    place_it = ["place", str(tmp_path / "a.scene.npz"), "--depth", str(tmp_path / "depth.npy"), "--out", str(tmp_path)]
+    assert main([*place_it, "--stature", "0=1.5", "--stature", "2=1.8"]) == 0
+    people = Scene.load(tmp_path / "a.placed.scene.npz").people
+    np.testing.assert_array_equal(people.known_stature_m[:4], [1.5, 1.6, 1.8, np.nan])
+    np.testing.assert_allclose(people.stature_m[:3], [1.5, 1.6, 1.8], atol=5e-3)
+    assert main([*place_it, "--stature", "0=1.5", "--stature", "0=1.8"]) == 1
+    assert "person 0 has 1.5 m already" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from crowdmesh.assets import UserFile, Weights
 from crowdmesh.cli import main
+from crowdmesh.doctor import examine
 from crowdmesh.errors import AssetError, InputError
 from crowdmesh.experts import Device, ExpertOptions, load_experts
 from crowdmesh.experts.attributes_file import AttributesFromFile
@@ -70,18 +72,37 @@ def test_single_experts_replace_those_of_the_set(nothing_here, tmp_path):
         persons=str(tmp_path / "found"), keypoints="vitpose-base", ages=str(tmp_path / "ages.csv"), mesh="camerahmr"
     )
     chosen = replace(options, mesh=None, keypoints=None)
-    with pytest.raises(AssetError, match=r"yolox_nano|pose_detection"):
+    with pytest.raises(AssetError, match="is in none of the asset folders"):
         load_experts("lite", options=chosen)  # the small networks load at once
     names = {w.name for w in weights_of("paper", options)}
     assert "usyd-community/vitpose-base" in names and not any("rf-detr" in n or "mivolo" in n for n in names)
 
 
-def test_settings_tell_what_was_chosen(photos):
+def test_what_was_chosen_stands_in_names_and_settings(photos):
     experts = load_experts("lite", math.radians(50), ExpertOptions(depth="depth-anything-v2-large"))
-    assert experts.settings["experts"]["depth"] == "depth-anything-v2-large"
-    assert experts.settings["experts"]["persons"] == "yolox-nano"
+    assert "Depth-Anything-V2-Large" in experts.depth.name and experts.persons.name == "YOLOX-nano"
     assert experts.settings["vertical_fov"] == pytest.approx(math.radians(50))
-    json.dumps(experts.settings)
+    json.dumps(dict(experts.settings))
+    plain, flipped = (
+        load_experts("lite", options=ExpertOptions(keypoints="vitpose-base+blazepose", flip_test=flip)).keypoints.name
+        for flip in (False, True)
+    )
+    assert plain != flipped
+
+
+def test_another_field_of_view_makes_no_second_copy_of_a_network(photos):
+    one, two = load_experts("lite", 0.5), load_experts("lite", 0.6)
+    assert one.persons is two.persons and one.depth is two.depth
+    assert (one.camera.vertical_fov, two.camera.vertical_fov) == (0.5, 0.6)
+
+
+def test_files_are_read_anew(tmp_path, photos):
+    table = tmp_path / "ages.csv"
+    table.write_text("image,person,age_years\na.jpg,0,7\n")
+    options = ExpertOptions(ages=str(table))
+    first = load_experts("lite", options=options).attributes
+    table.write_text("image,person,age_years\na.jpg,0,9\n")
+    assert load_experts("lite", options=options).attributes is not first
 
 
 @pytest.mark.parametrize(("name", "options", "said"), [
@@ -91,6 +112,10 @@ def test_settings_tell_what_was_chosen(photos):
     ("open", {"persons": "nowhere.npz"}, r"unknown persons expert 'nowhere\.npz'; use .*, or a file"),
     ("open", {"mesh": "hmr2"}, "unknown mesh expert 'hmr2'; use one of landmark-fit, camerahmr, camerahmr-released"),
     ("open", {"ages": "mivolo"}, r"--allow-remote-code"),
+    ("open", {"keypoints": "vitpose-bse"}, "unknown keypoints expert 'vitpose-bse'; use one of blazepose, "),
+    ("paper", {"persons": "yolox-nano"}, "looks at masked people, and neither yolox-nano nor vitpose-base-simple"),
+    ("lite", {"flip_test": True}, "option flip_test is of an expert that is not chosen"),
+    ("lite", {"humanfov": Path("x.ckpt")}, "option humanfov is of an expert that is not chosen"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_in_a_sentence(nothing_here, monkeypatch, photos, name, options, said):
     monkeypatch.setenv("CROWDMESH_ASSETS", str(photos.parent))
@@ -115,8 +140,10 @@ def test_devices():
         Device.choose("cpu", "int8")  # type: ignore[arg-type]
     if not torch.cuda.is_available():
         assert Device.choose().name == "cpu"
-        with pytest.raises(InputError, match="cuda:1: torch finds no CUDA device; use cpu"):
+        with pytest.raises(InputError, match=r"device cuda:1 cannot be used \(.*\); use auto, cpu or cuda"):
             Device.choose("cuda:1")
+    with pytest.raises(InputError, match=r"device gpu cannot be used"):
+        Device.choose("gpu")
 
 
 def test_download_says_of_each_file_whether_it_is_here_and_who_may_fetch_it(nothing_here, capsys):
@@ -136,8 +163,28 @@ def test_download_finds_what_is_here(nothing_here, photos, monkeypatch, capsys):
     assert "yolox_nano.onnx" in "".join(capsys.readouterr().out.split())
 
 
-def test_doctor_lists_every_preset(nothing_here, capsys):
-    assert main(["doctor"]) == 0
+def test_doctor_lists_every_file_once_with_licence_size_and_revision(nothing_here):
+    found = {finding.name: finding for finding in examine()}
+    depth = found["depth-anything/Depth-Anything-V2-Large-hf"]
+    assert depth.topic == "experts paper, official" and not depth.fine
+    assert depth.found == "missing (CC BY-NC 4.0 (non-commercial), 1341 MB, revision 7581137eff8d)"
+    assert found["apple/DepthPro-hf"].topic == "experts (on demand)"
+    assert found["viser"].topic == found["transformers"].topic == "system"
+    names = [finding.name for finding in examine() if finding.topic.startswith("experts")]
+    assert len(names) == len(set(names)) > 20
+
+
+def test_download_takes_the_same_flags_as_reconstruct(nothing_here, capsys):
+    assert main(["download", "--experts", "open", "--depth-model", "depth-pro", "--dry-run"]) == 0
     told = "".join(capsys.readouterr().out.split())
-    for preset in PRESETS:
-        assert f"experts{preset}" in told
+    assert "apple/DepthPro-hf" in told and "Depth-Anything" not in told
+
+
+def test_a_damaged_folder_is_no_good_copy(nothing_here, capsys):
+    folder = nothing_here / "assets" / "hub" / "apple--DepthPro-hf"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "crowdmesh.json"):
+        (folder / name).write_text("{")
+    assert main(["doctor"]) == 0
+    assert main(["download", "--experts", "open", "--depth-model", "depth-pro", "--dry-run"]) == 0
+    assert "insteadof9c6811e3165485" in "".join(capsys.readouterr().out.split())

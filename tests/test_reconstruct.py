@@ -12,7 +12,7 @@ import pytest
 
 from crowdmesh.cli import main
 from crowdmesh.dto import AgeGroup
-from crowdmesh.errors import CrowdMeshError, InputError
+from crowdmesh.errors import AssetError, CrowdMeshError, InputError
 from crowdmesh.experts import Attributes, Detections, Experts, FirstMeshes, Keypoints, Reconstructor, load_experts
 from crowdmesh.experts.camera import MetadataCamera
 from crowdmesh.experts.screening import Screening
@@ -109,16 +109,72 @@ def test_an_image_without_people_is_a_valid_scene(crowd, folder):
     assert again.outcome == "skipped"
 
 
+class ByBrightness(Upstream):
+    """Sees in each image as many people of the crowd as its first pixel says."""
+
+    def detect(self, images):
+        return [super(ByBrightness, self).detect([i])[0][np.arange(i.pixels[0, 0, 0])] for i in images]
+
+    def fit(self, images, cameras, detections, keypoints):
+        people = replace(self.people, age_years=None, male_probability=None)
+        return [FirstMeshes(people[np.arange(len(found))]) for found in detections]
+
+
+class FacesOfThem(Faces):
+    def estimate(self, images, detections, keypoints):
+        (known,) = super().estimate(images[:1], detections, keypoints)
+        return [known[np.arange(len(found))] for found in detections]
+
+
 def test_several_photographs_together_give_what_each_gives_alone(crowd):
-    ours, image = reconstructor(crowd), crowd[0].scene.image
-    asked = []
-    real = ours.experts.persons.detect
-    ours.experts.persons.detect = lambda images: asked.append(len(images)) or real(images)
-    alone, together = ours(image), ours.many([image, image, image])
-    assert asked == [1, 3]
-    for result in together:
+    _, guess, depth = crowd
+    seen = ByBrightness(guess, depth)
+    ours = Reconstructor(
+        Experts(seen, seen, Depth(guess, depth), FacesOfThem(guess, depth), MetadataCamera(0.8), seen, Screening())
+    )
+    images = []
+    for count in (3, 0, 6, 0, 2):
+        images.append(crowd[0].scene.image.copy())
+        images[-1][0, 0] = count
+    together = ours.many(images)
+    assert [len(result.scene.people) for result in together] == [3, 0, 6, 0, 2]
+    for image, result in zip(images, together, strict=True):
+        alone = ours(image)
         assert result.notes == alone.notes
         np.testing.assert_array_equal(result.scene.people.translation_m, alone.scene.people.translation_m)
+        np.testing.assert_array_equal(result.scene.image, image)
+
+
+def test_weights_that_come_while_the_first_photograph_is_made_do_not_spoil_the_next_run(crowd, folder):
+    """A signature taken before the download would say that nothing was there."""
+    ours, photos = reconstructor(crowd), [folder / "photos" / name for name in ("a.jpg", "b.jpg")]
+    fetched = []
+    real, upstream = ours.experts.persons.detect, ours.experts.persons
+    upstream.detect = lambda images: fetched.append("weights") or real(images)
+    upstream.sources = lambda: (Fetched(fetched),)
+    assert [r.outcome for r in process(photos, folder / "out", ours)] == ["done", "done"]
+    assert [r.outcome for r in process(photos, folder / "out", ours)] == ["skipped", "skipped"]
+
+
+class Fetched:
+    name = "late weights"
+
+    def __init__(self, fetched):
+        self.fetched = fetched
+
+    def fingerprint(self):
+        return self.fetched[0] if self.fetched else ""
+
+
+def test_missing_weights_end_the_run(crowd, folder):
+    ours = reconstructor(crowd)
+
+    def missing(images):
+        raise AssetError("no weights")
+
+    ours.experts.persons.detect = missing
+    with pytest.raises(AssetError, match="no weights"):
+        process([folder / "photos" / name for name in ("a.jpg", "b.jpg")], folder / "out", ours)
 
 
 class Doubtful(Upstream):
@@ -237,6 +293,7 @@ def test_other_photos_and_settings_are_not_taken_for_finished_work(crowd, folder
     assert "other settings; use --overwrite" in run(other).notes[0]
     assert run(other, overwrite=True).outcome == "done"
     (folder / "out" / "a.png").unlink()
+    assert run(ours).outcome == "failed", "what is left of other settings is not replaced unasked"
     assert run(other).outcome == "done"  # not everything was there
 
 

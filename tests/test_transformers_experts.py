@@ -254,10 +254,11 @@ def test_people_by_hand():
     masks = torch.full((6, 4, 4), -1.0)
     masks[:5, 1:3, :2] = 1.0
     found = rf_detr.read_people(logits, boxes, masks, 100, 200)
-    assert np.allclose(found.boxes_px, [[42, 30, 82, 70], [0, 40, 20, 60]], atol=1e-4)
-    assert np.allclose(found.scores, [1 / (1 + math.exp(-2)), 0.5])
+    assert np.allclose(found.boxes_px, [[120, 10, 160, 30], [42, 30, 82, 70], [0, 40, 20, 60]], atol=1e-4)
+    assert np.allclose(found.scores, [1 / (1 + math.exp(-4)), 1 / (1 + math.exp(-2)), 0.5])
     assert found.masks is not None
-    mask = found.masks.to_dense()[0]
+    empty, mask, _ = found.masks.to_dense()
+    assert not empty.any(), "who has no mask is still there"
     rows, columns = np.nonzero(mask)
     # The border of a mask lies midway between the centres of unlike cells, which cover 25 x 50 pixels: on their edge.
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (25, 74, 0, 99)
@@ -814,3 +815,27 @@ def test_images_without_people_or_file(tmp_path):
         with pytest.raises(InputError, match=path.name):
             DetectionsFromFile(path)
     assert len(join_masks(4, 5, [])) == 0
+
+
+def test_the_set_open_goes_from_a_photograph_to_files_and_resumes(folder, photos, tmp_path, monkeypatch, capsys):
+    """With tiny random networks, which are sure of nobody: who was detected is named in the notes."""
+    from crowdmesh.cli import main
+
+    monkeypatch.setenv("CROWDMESH_ASSETS", str(photos.parent))
+    (tmp_path / "seen").mkdir()
+    np.savez(tmp_path / "seen" / "soccer.npz", boxes_px=np.array([[300.0, 20, 620, 780]]), scores=np.array([0.9]))
+    (tmp_path / "ages.csv").write_text("image,person,age_years\nsoccer.jpg,0,25\n")
+    command = [
+        "reconstruct", str(photos / "soccer.jpg"), "--out", str(tmp_path / "out"), "--experts", "open", "--batch", "2",
+        "--persons", str(tmp_path / "seen"), "--keypoints", str(folder("vitpose")),
+        "--ages", str(tmp_path / "ages.csv"),
+        "--depth-model", str(folder("depth_anything")), "--device", "cpu", "--fov", "40",
+    ]  # fmt: skip
+    assert main(command) == 0
+    table = json.loads((tmp_path / "out" / "soccer.json").read_text())
+    assert any("of its 17 keypoints reach a confidence" in note for note in table["notes"]) or table["people"]
+    assert table["provenance"]["settings"]["screening"]["min_keypoints"] == 5
+    assert any("ViTPose" in name and "BlazePose" in name for name in table["provenance"]["experts"])
+    assert main(command) == 0
+    assert "skipped" in capsys.readouterr().out
+    assert main([*command, "--flip-test"]) == 1, "other settings are not taken for finished work"

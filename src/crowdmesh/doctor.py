@@ -9,12 +9,19 @@ from importlib.metadata import PackageNotFoundError, version
 from crowdmesh.assets import Weights, search_folders
 from crowdmesh.body import RESOLUTIONS, find_smpl, load_body
 from crowdmesh.errors import CrowdMeshError
-from crowdmesh.experts.presets import PRESETS, weights_of
+from crowdmesh.experts.presets import OFFERS, PRESETS, weights_of
 
 _LIBRARIES = (
     "torch", "warp-lang", "numpy", "opencv-python-headless", "ai-edge-litert", "roma", "safetensors", "trimesh",
     "tyro",
 )  # fmt: skip
+
+_OPTIONAL = (
+    ("transformers", "experts", "the experts open, paper and official"),
+    ("viser", "view", "crowdmesh view"),
+    ("matplotlib", "plots", "the figures of crowdmesh bench"),
+    ("onnx", "onnx", "crowdmesh convert to .onnx"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,11 @@ def _system() -> list[Finding]:
             found.append(Finding("system", library, True, version(library)))
         except PackageNotFoundError:
             found.append(Finding("system", library, False, "missing", f"pip install {library}"))
+    for library, extra, use in _OPTIONAL:
+        try:
+            found.append(Finding("system", library, True, version(library)))
+        except PackageNotFoundError:
+            found.append(Finding("system", library, False, f"missing (optional: {use})", f"pip install '.[{extra}]'"))
     if torch.cuda.is_available():
         found.append(Finding("system", "device", True, f"cuda: {torch.cuda.get_device_name(0)}"))
     else:
@@ -78,13 +90,23 @@ def _networks() -> list[Finding]:
 
 
 def _weights() -> list[Finding]:
-    return [_weight(f"experts {preset}", weights) for preset in PRESETS for weights in weights_of(preset)]
+    """Every file of every expert, once, with the sets that need it."""
+    sets: dict[Weights, list[str]] = {w: [] for offers in OFFERS.values() for o in offers.values() for w in o.weights}
+    for preset in PRESETS:
+        for weights in weights_of(preset):
+            sets[weights].append(preset)
+    return [_weight(f"experts {', '.join(presets) or '(on demand)'}", weights) for weights, presets in sets.items()]
 
 
 def _weight(topic: str, weights: Weights) -> Finding:
-    path = weights.find()
+    path, size, revision = weights.find(), getattr(weights, "size_bytes", None), getattr(weights, "revision", "")
+    about = weights.licence
+    if size:
+        about += f", {size / 1e6:.0f} MB"
+    if revision:
+        about += f", revision {revision[:12]}"
     if path is None:
-        return Finding(topic, weights.name, False, f"missing ({weights.licence})", weights.remedy())
+        return Finding(topic, weights.name, False, f"missing ({about})", weights.remedy())
     if (problem := weights.defect(path)) is not None:
         return Finding(topic, weights.name, False, f"{path}: {problem}", f"delete {path}")
-    return Finding(topic, weights.name, True, f"{path} ({weights.licence})")
+    return Finding(topic, weights.name, True, f"{path} ({about})")

@@ -100,8 +100,13 @@ class HubModel:
             return f"lacks {' and '.join(missing)}"
         if self.sha256 and self.local is None and (digest := digest_of(path / WEIGHTS)) != self.sha256:
             return f"has a {WEIGHTS} with SHA-256 {digest} instead of {self.sha256}"
-        record = _read_record(path)
+        try:
+            record = _read_record(path)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            return f"has a {RECORD} that cannot be read ({error})"
         if record is None:
+            if self.local is None and any(name.endswith(".py") for name in self.files):
+                return f"holds code and no {RECORD} that says from which commit it comes"
             return None
         if self.pinned and self.local is None and record["commit"] != self.revision:
             return f"holds commit {record['commit']} instead of {self.revision}"
@@ -117,9 +122,10 @@ class HubModel:
         return f"downloaded on first use from {_endpoint()}/{self.repo} ({size}); offline: put its files into {home}"
 
     def fingerprint(self) -> str:
-        """SHA-256 of the weights that are used here; "" where there are none."""
+        """SHA-256 of each file that is used here; "" where there are none."""
         path = self.find()
-        return digest_of(path / WEIGHTS) if path is not None and (path / WEIGHTS).is_file() else ""
+        here = [name for name in self.files if path is not None and (path / name).is_file()]
+        return " ".join(f"{name}:{digest_of(path / name)}" for name in here if path is not None)
 
     @property
     def _folder(self) -> str:
@@ -139,8 +145,11 @@ class HubModel:
             digests = {name: digest_of(temporary / name) for name in self.files}
             record = {"repo": self.repo, "commit": commit, "licence": self.licence, "sha256": digests}
             (temporary / RECORD).write_text(json.dumps(record, indent=1), "utf-8")
+            temporary.chmod(0o755)
             temporary.rename(target)
         except OSError as error:
+            if target.is_dir() and self.defect(target) is None:  # another process was faster
+                return target
             raise AssetError(f"cannot store {self.repo} in {target}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -197,10 +206,8 @@ def _endpoint() -> str:
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-        return {"commit": str(record["commit"]), "sha256": dict(record["sha256"])}
-    except FileNotFoundError:
+    """What was written down at the download, ``None`` where nothing was; the parsers' errors for a damaged one."""
+    if not (folder / RECORD).exists():
         return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise AssetError(f"{folder / RECORD} cannot be read ({error}); delete {folder}") from error
+    record = json.loads((folder / RECORD).read_text("utf-8"))
+    return {"commit": str(record["commit"]), "sha256": dict(record["sha256"])}

@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from crowdmesh._terminal import console, table
-from crowdmesh.cli._options import ExpertSet
+from crowdmesh.cli._options import ExpertSet, Flag, Upstream, UpstreamFlags
 from crowdmesh.errors import CrowdMeshError, InputError
 
+if TYPE_CHECKING:
+    from crowdmesh.assets import Weights
 
-def download(preset: ExpertSet = "lite", dry_run: bool = False) -> int:
+_LITE = Upstream()
+
+
+def download(upstream: UpstreamFlags = _LITE, preset: ExpertSet | None = None, dry_run: Flag = False) -> int:
     """Fetch and check all weights of a set of experts, and say which files only you can get.
 
     Args:
-        preset: lite, open, paper or official.
+        upstream: the experts whose weights are wanted.
+        preset: the same as --experts.
         dry_run: only list them.
     """
     from crowdmesh.experts.presets import weights_of
 
     rows = table("", "what", "licence", "MB", "where")
     missing = 0
-    for weights in weights_of(preset):
-        size = getattr(weights, "size_bytes", None)
-        found, where = weights.find(), weights.remedy()
-        fine = found is not None
-        if not dry_run:
-            try:
-                found, fine = weights.fetch(), True
-            except CrowdMeshError as error:
-                fine, where = False, str(error)
-        where = str(found) if fine else where
+    for weights in weights_of(preset or upstream.experts, upstream.options()):
+        fine, where = _here(weights) if dry_run else _fetched(weights)
         missing += not fine
+        size = getattr(weights, "size_bytes", None)
         rows.add_row("ok" if fine else "--", weights.name, weights.licence, f"{size / 1e6:.0f}" if size else "?", where)
     console().print(rows)
     return 1 if missing and not dry_run else 0
+
+
+def _here(weights: Weights) -> tuple[bool, str]:
+    """Whether a good copy is on this machine, and where, or how to get one."""
+    path = weights.find()
+    problem = None if path is None else weights.defect(path)
+    if path is None or problem is not None:
+        return False, weights.remedy() if path is None else f"{path} {problem}"
+    return True, str(path)
+
+
+def _fetched(weights: Weights) -> tuple[bool, str]:
+    try:
+        return True, str(weights.fetch())
+    except CrowdMeshError as error:
+        return False, str(error)
 
 
 def convert(

@@ -44,7 +44,7 @@ def reconstruct(
     prior: Prior | None = None,
     overwrite: Flag = False,
 ) -> int:
-    """Photographs to people in their place: NAME.scene.npz, NAME.png, NAME.glb and NAME.json per image.
+    """Photographs to people in their place: NAME.scene.npz, .before.npz, .png, .glb and .json per image.
 
     Args:
         photos: image files, folders or globs.
@@ -69,7 +69,7 @@ def reconstruct(
         return [PhotoOutput(r.scene, r.notes, r.first_guess, r.placement) for r in reconstructor.many(group)]
 
     # The small networks gain nothing from a batch, and single photographs show progress.
-    batch = 1 if upstream.experts == "lite" else upstream.batch
+    batch = 1 if upstream == _LITE else upstream.batch
     columns = ("people", "placed", "score")
     return _write_all(found, out, make, reconstructor.signature, overwrite, columns, batch)
 
@@ -157,7 +157,7 @@ def place(
     intrinsics: tuple[float, float, float, float] | None = None,
     faces: Path | None = None,
     unpickle: Flag = False,
-    stature: tuple[str, ...] = (),
+    stature: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     preset: Preset = "best",
     prior: Prior | None = None,
     out: Path = Path("crowdmesh_out"),
@@ -174,9 +174,9 @@ def place(
         image_size: width and height in pixels, for files that do not tell.
         fov: vertical field of view in degrees, for files without a camera.
         intrinsics: fx fy cx cy in pixels, for files without a camera.
-        faces: triangles of the bodies (.npy or .obj), for files without.
+        faces: triangles of the bodies (.npy, .npz or .obj), for files without.
         unpickle: open a pickled file; nothing in it is run.
-        stature: heights that somebody measured, as ID=METRES, e.g. 2=1.32.
+        stature: a height that somebody measured, as ID=METRES, e.g. 2=1.32; may be repeated.
         preset: which DTO.
         prior: stature prior: marginal (uncertain age and sex summed out), paper (age groups), lms (growth charts),
             agnostic (no sex). Default: the preset's.
@@ -203,6 +203,8 @@ def place(
     check_writable(out)
     placed, placement = run(guess, relative, dto_config(preset, prior))
     stem = people.name.removesuffix(people.suffix).removesuffix(".scene")
+    if image is not None:
+        stem = f"{stem}.{Path(image).stem}"
     files = write_outputs(out, f"{stem}.placed", PhotoOutput(placed, placement.notes, guess, placement))
     _print_placement(guess, placed, placement)
     console().print("\n".join(f"wrote {file}" for file in files), highlight=False)
@@ -224,7 +226,8 @@ def with_statures(scene: Scene, given: Sequence[str]) -> Scene:
     import numpy as np
 
     count = len(scene.people)
-    known = np.full(count, np.nan)
+    known, said = scene.people.known_stature_m, set()
+    known = np.full(count, np.nan) if known is None else known.copy()
     for text in given:
         person, _, metres = text.partition("=")
         try:
@@ -233,8 +236,11 @@ def with_statures(scene: Scene, given: Sequence[str]) -> Scene:
             raise InputError(f"--stature is ID=METRES, for example 2=1.32, got {text!r}") from error
         if not 0 <= index < count:
             raise InputError(f"--stature {text}: there is no person {index}; the scene has {count}, counted from 0")
-        if not 0.3 <= value <= 2.6:
+        if not 0.2 <= value <= 3.0:
             raise InputError(f"--stature {text}: nobody is {value:g} m tall; give metres")
+        if index in said:
+            raise InputError(f"--stature {text}: person {index} has {known[index]:g} m already; give each height once")
+        said.add(index)
         known[index] = value
     return replace(scene, people=replace(scene.people, known_stature_m=known))
 

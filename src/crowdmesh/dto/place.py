@@ -16,7 +16,7 @@ from crowdmesh.dto.density import StatureDensity, marginal_density, normal_densi
 from crowdmesh.dto.fused import solve_fused
 from crowdmesh.dto.ground import find_feet
 from crowdmesh.dto.interval import UNBOUNDED, ScaleInterval, scale_interval
-from crowdmesh.dto.known import with_known_statures
+from crowdmesh.dto.known import hold_known_statures, with_known_statures
 from crowdmesh.dto.placement import Placement
 from crowdmesh.dto.priors import StaturePrior, age_group, stature_prior
 from crowdmesh.dto.released import require_disparity, reshape_official, solve_official
@@ -65,6 +65,7 @@ def place(
         assert people.vertices_m is not None
         feet = find_feet(people.vertices_m, scene.camera)
         solution = solve_fused(cues, depth.kind, people.stature_m, density, feet, config)
+        solution = hold_known_statures(solution, people, cues.visible_share, config.fusion)
     else:
         solution = _solve_jointly(cues, prior, people.stature_m, config)
     return finish(scene, body, cues, prior, solution, reshape, config)
@@ -180,7 +181,9 @@ def finish(
     # What the prior leaves open of a person who was not placed; depth goes with stature.
     prior_spread = prior.std_m / prior.mean_m
     stature_std = np.where(moved, solution.stature_std_m, prior_spread * people.stature_m)
-    depth_std = np.abs(initial_m) * np.hypot(stature_std / people.stature_m, config.focal_std * ratio)
+    size_error = 0.0 if solution.size_error is None else solution.size_error * ratio
+    own_std = np.hypot(stature_std / people.stature_m, size_error)
+    depth_std = np.abs(initial_m) * np.hypot(own_std, config.focal_std * ratio)
     placement = Placement(
         preset=config.preset,
         scale=solution.scale,

@@ -15,7 +15,8 @@ from crowdmesh.dto.solve import DEGENERATE
 class Solution:
     """Per person (K,): status, depth ratio, stature asked for, its posterior spread; per image: the transform.
 
-    ``solved`` is false when too few people took part for the image to count as optimised.
+    ``size_error`` is the relative error of a depth that goes with a stature known from elsewhere, 0 where depth and
+    stature share their error. ``solved`` is false when too few people took part for the image to count as optimised.
     """
 
     status: Int[np.ndarray, " K"]
@@ -29,6 +30,7 @@ class Solution:
     interval: ScaleInterval
     solved: bool
     notes: tuple[str, ...] = ()
+    size_error: Float[np.ndarray, " K"] | None = None
 
 
 def unsolved(status: Int[np.ndarray, " K"], stature_m: Float[np.ndarray, " K"], interval: ScaleInterval) -> Solution:

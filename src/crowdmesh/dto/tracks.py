@@ -22,6 +22,7 @@ from crowdmesh.dto._track_evidence import FrameEvidence, Sightings, measure_fram
 from crowdmesh.dto._track_fused import solve_fused_tracks
 from crowdmesh.dto.config import DTOConfig
 from crowdmesh.dto.interval import UNBOUNDED
+from crowdmesh.dto.known import KNOWN_STATURE_STD_M
 from crowdmesh.dto.place import MIN_DEPTH_M, expected_statures, finish, posed_scene
 from crowdmesh.dto.placement import Placement
 from crowdmesh.dto.priors import StaturePrior
@@ -210,7 +211,20 @@ def solve_tracks(
             answer = solve_affine(evidence, seen, prior, tracks.frame_error, config)
         else:
             answer = solve_fused_tracks(evidence, seen, prior, density, tracks.shared_error, tracks.rounds, config)
+            answer = _hold_known(answer, person)
     return TrackSolution(config, tracks, evidence, seen, person, answer, _summary(answer, evidence, seen))
+
+
+def _hold_known(answer: TrackAnswer, person: People) -> TrackAnswer:
+    """Tracks of known stature have it, as in a single image (``known.py``)."""
+    if person.known_stature_m is None:
+        return answer
+    held = answer.pooled & np.isfinite(person.known_stature_m)
+    return replace(
+        answer,
+        stature_m=np.where(held, person.known_stature_m, answer.stature_m),
+        stature_std_m=np.where(held, KNOWN_STATURE_STD_M, answer.stature_std_m),
+    )
 
 
 def _nobody(evidence: Sequence[FrameEvidence]) -> TrackAnswer:

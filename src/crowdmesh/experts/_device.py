@@ -35,11 +35,15 @@ class Device:
         """A device by name, ``"auto"``: CUDA if there is one.
 
         Raises:
-            InputError: CUDA was asked for and there is none, or an unknown precision.
+            InputError: a device that torch does not know or cannot use here, or an unknown precision.
         """
         if precision not in get_args(Precision):
             raise InputError(f"unknown precision {precision!r}; use one of {', '.join(get_args(Precision))}")
-        cuda = torch.cuda.is_available()
-        if name.startswith("cuda") and not cuda:
-            raise InputError(f"device {name}: torch finds no CUDA device; use cpu")
-        return cls(("cuda" if cuda else "cpu") if name == "auto" else name, getattr(torch, precision), batch)
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.zeros(1, device=name)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(f"device {name} cannot be used ({reason}); use auto, cpu or cuda") from error
+        return cls(name, getattr(torch, precision), batch)

@@ -15,6 +15,9 @@ from crowdmesh.experts.base import Attributes, Detections, Keypoints
 from crowdmesh.experts.lite_face_detector import FaceDetector, Faces
 from crowdmesh.experts.lite_faces import head_windows
 
+CONFIDENT = 0.5
+"""Keypoints of at least this confidence count as seen."""
+
 FACE_SIDE = 1.2
 """Side of the square around a face, in units of the width of nose, eyes and ears (release)."""
 
@@ -77,15 +80,21 @@ def letterbox(pixels: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray
 
 
 def estimated_faces(coco17_px: Float[np.ndarray, "K 17 3"]) -> Float[np.ndarray, "K 4"]:
-    """Squares around nose, eyes and ears, whole pixels; NaN for people who are seen from behind.
+    """Squares around those of nose, eyes and ears that are seen, whole pixels; NaN for people whose face is not.
 
-    From behind, the right eye lies right of the left one.
+    A face needs two of these points, one of them nose or eye. From behind, the right eye lies right of the left one.
     """
-    head = coco17_px[:, _NOSE_TO_EARS, :2]
-    low, high = head.min(axis=1), head.max(axis=1)
+    head = coco17_px[:, _NOSE_TO_EARS]
+    seen = head[..., 2] >= CONFIDENT
+    points = np.where(seen[..., None], head[..., :2], np.nan)
+    hidden = (seen.sum(axis=1) < 2) | ~seen[:, :3].any(axis=1)
+    points[hidden] = 0.0
+    low, high = np.nanmin(points, axis=1), np.nanmax(points, axis=1)
     centre, half = (low + high) / 2.0, FACE_SIDE * (high[:, :1] - low[:, :1]) / 2.0
     boxes = np.trunc(np.concatenate((centre - half, centre + half), axis=1))
-    boxes[coco17_px[:, _RIGHT_EYE, 0] > coco17_px[:, _LEFT_EYE, 0]] = np.nan
+    right, left = coco17_px[:, _RIGHT_EYE], coco17_px[:, _LEFT_EYE]
+    behind = (right[:, 0] > left[:, 0]) & (np.minimum(right[:, 2], left[:, 2]) >= CONFIDENT)
+    boxes[hidden | behind] = np.nan
     return boxes
 
 

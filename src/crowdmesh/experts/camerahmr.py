@@ -17,8 +17,8 @@ import roma
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from crowdmesh.assets import UserFile
-from crowdmesh.body import BodyOutput, load_body, pose_people
+from crowdmesh.assets import UserFile, search_folders
+from crowdmesh.body import BodyOutput, find_smpl, load_body, pose_people
 from crowdmesh.camera import Camera
 from crowdmesh.errors import InputError
 from crowdmesh.experts._device import Device
@@ -39,6 +39,8 @@ CAMERA_HMR = UserFile(
     licence="CameraHMR licence of the Max Planck Society: non-commercial research",
     source="CameraHMR: register at https://camerahmr.is.tue.mpg.de and download camerahmr_checkpoint_cleaned.ckpt",
 )
+
+SMPL_LICENCE = "SMPL licence of the Max Planck Society: non-commercial unless you hold another"
 
 LAYOUT = Layout(
     network="CameraHMR",
@@ -83,6 +85,7 @@ class CameraHMR:
             ``camerahmr/`` there.
         device: where the network runs; ``device.batch`` crops, of whichever images, go through it at once.
         masked: look at people also with all but themselves blacked out, and match; needs masks.
+        name: for reports and provenance; say there what sets it apart, such as the matcher.
         matcher: tells from keypoints (K, 17, 3), whole and masked meshes who gets which; by default ``match_meshes``
             with the paper's radius, optimally.
 
@@ -90,11 +93,15 @@ class CameraHMR:
         AssetError: the SMPL files are missing.
     """
 
-    name = "CameraHMR"
-
     def __init__(
-        self, weights: Path | None, device: Device, masked: bool = True, matcher: Matcher | None = None
+        self,
+        weights: Path | None,
+        device: Device,
+        masked: bool = True,
+        matcher: Matcher | None = None,
+        name: str = "CameraHMR",
     ) -> None:
+        self.name = name
         self._file = CAMERA_HMR if weights is None else replace(CAMERA_HMR, path=Path(weights))
         self._device = device
         self._masked = masked
@@ -102,8 +109,9 @@ class CameraHMR:
         self._body = load_body("smpl")
 
     def sources(self) -> tuple[UserFile, ...]:
-        """The checkpoint."""
-        return (self._file,)
+        """The checkpoint, and SMPL's files."""
+        files = [path for path in find_smpl(None, search_folders()) if path is not None]
+        return (self._file, *(UserFile(path.name, "smpl", SMPL_LICENCE, "SMPL", path) for path in files))
 
     @property
     def account(self) -> Account:
@@ -151,7 +159,7 @@ class CameraHMR:
             return whole
         if masks is None:
             raise InputError(
-                "masked crops need masks; use a detector that segments people, or CameraHMR(..., masked=False)"
+                "CameraHMR looks at masked people, and these detections have no masks; use a detector that makes them"
             )
         return whole + [_Look(image, camera, box, masks[[k]]) for k, box in enumerate(found.boxes_px)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from crowdmesh.experts._device import Device
 
@@ -15,9 +14,9 @@ class ExpertOptions:
 
     Attributes:
         vertical_fov: of all images, in radians.
-        persons: a detector by name, or a file or folder of somebody's detections.
-        keypoints, mesh, depth, camera: an expert by name, see ``presets.OFFERS``; for depth also a folder that holds a
-            Depth Anything model.
+        persons: a detector by name (``presets.OFFERS``), an RF-DETR model folder, or a file or folder of detections.
+        keypoints, depth: an expert by name, or a folder with a ViTPose or Depth Anything model.
+        mesh, camera: an expert by name.
         ages: an expert by name, or a ``.csv`` or ``.json`` file.
         flip_test: average ViTPose over each crop and its mirror image.
         camerahmr, humanfov: where the user's checkpoints are, if not in the asset folders.
@@ -37,11 +36,3 @@ class ExpertOptions:
     humanfov: Path | None = None
     allow_remote_code: bool = False
     device: Device = field(default_factory=Device)
-
-    def deciding(self) -> dict[str, Any]:
-        """What decides results besides the weights, as plain values for a report."""
-        return {
-            "vertical_fov": self.vertical_fov,
-            "flip_test": self.flip_test,
-            "precision": str(self.device.dtype).removeprefix("torch."),
-        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from crowdmesh.assets import (
     Weights,
 )
 from crowdmesh.errors import InputError
+from crowdmesh.experts._device import Device
 from crowdmesh.experts.age_classifier import FAIRFACE_AGE, FAIRFACE_SEX, AgeClassifier
 from crowdmesh.experts.attributes_file import AttributesFromFile
 from crowdmesh.experts.base import Experts
@@ -63,25 +64,21 @@ class Preset:
     camera: str
     screening: Screening | None = None
 
-    def weights(self) -> tuple[Weights, ...]:
-        """All files it needs."""
-        chosen = (OFFERS[f.name][getattr(self, f.name)] for f in fields(self) if f.name in OFFERS)
-        return tuple(dict.fromkeys(w for offer in chosen for w in offer.weights))
+
+def _vitpose(model: Weights | Path) -> Callable[[ExpertOptions], ViTPoseKeypoints]:
+    return lambda o: ViTPoseKeypoints(model, o.device, flip_test=o.flip_test)
 
 
-def _vitpose(name: str) -> Callable[[ExpertOptions], ViTPoseKeypoints]:
-    return lambda o: ViTPoseKeypoints(VITPOSE[name], o.device, flip_test=o.flip_test)
-
-
-def _with_landmarks(name: str) -> Callable[[ExpertOptions], CombinedKeypoints]:
-    return lambda o: CombinedKeypoints(_vitpose(name)(o), _offer("keypoints", "blazepose", ExpertOptions()))
+def _with_landmarks(model: Weights | Path) -> Callable[[ExpertOptions], CombinedKeypoints]:
+    return lambda o: CombinedKeypoints(_vitpose(model)(o), _network("keypoints", "blazepose", ExpertOptions()))
 
 
 def _camerahmr(radius_heads: float, optimal: bool) -> Callable[[ExpertOptions], CameraHMR]:
     def match(queries_px: Any, whole: Any, masked: Any) -> Any:
         return match_meshes(queries_px, whole, masked, radius_heads, optimal)
 
-    return lambda o: CameraHMR(o.camerahmr, o.device, matcher=match)
+    name = f"CameraHMR (matched within {radius_heads:g} heads, {'optimally' if optimal else 'greedily'})"
+    return lambda o: CameraHMR(o.camerahmr, o.device, matcher=match, name=name)
 
 
 _BLAZEPOSE = (POSE_DETECTION, POSE_LANDMARKS)
@@ -93,8 +90,8 @@ OFFERS: Mapping[str, Mapping[str, Offer]] = {
     },
     "keypoints": {
         "blazepose": Offer(lambda o: BlazePose(), _BLAZEPOSE),
-        **{n: Offer(_vitpose(n), (m,)) for n, m in VITPOSE.items()},
-        **{f"{n}+blazepose": Offer(_with_landmarks(n), (m, *_BLAZEPOSE)) for n, m in VITPOSE.items()},
+        **{n: Offer(_vitpose(m), (m,)) for n, m in VITPOSE.items()},
+        **{f"{n}+blazepose": Offer(_with_landmarks(m), (m, *_BLAZEPOSE)) for n, m in VITPOSE.items()},
     },
     "mesh": {
         "landmark-fit": Offer(lambda o: LandmarkFit()),
@@ -113,9 +110,10 @@ OFFERS: Mapping[str, Mapping[str, Offer]] = {
     },
     "camera": {
         "metadata": Offer(lambda o: MetadataCamera(o.vertical_fov)),
-        "humanfov": Offer(lambda o: CameraChain(o.vertical_fov, HumanFoV(o.humanfov, o.device)), (HUMAN_FOV,)),
+        "humanfov": Offer(lambda o: CameraChain(o.vertical_fov, _human_fov(o.humanfov, o.device)), (HUMAN_FOV,)),
         "depth-pro": Offer(
-            lambda o: CameraChain(o.vertical_fov, DepthProCamera(_offer("depth", "depth-pro", o))), (DEPTH_PRO,)
+            lambda o: CameraChain(o.vertical_fov, DepthProCamera(_network("depth", "depth-pro", _of_network(o)))),
+            (DEPTH_PRO,),
         ),
     },
 }
@@ -162,12 +160,10 @@ def load_experts(
     if vertical_fov is not None:
         options = replace(options, vertical_fov=vertical_fov)
     chosen = chosen_names(PRESETS[name], options)
-    if chosen["mesh"] == "landmark-fit" and "blazepose" not in chosen["keypoints"]:
-        raise InputError(
-            f"the mesh expert landmark-fit needs body landmarks in 3D, which keypoints {chosen['keypoints']} have not; "
-            f"use blazepose or {chosen['keypoints']}+blazepose"
-        )
-    made = {question: _offer(question, choice, options) for question, choice in chosen.items()}
+    for question, choice in chosen.items():
+        _on_disk(question, choice)
+    _check_fit(chosen, options)
+    made = {question: _expert(question, choice, chosen, options) for question, choice in chosen.items()}
     return Experts(
         persons=made["persons"],
         keypoints=made["keypoints"],
@@ -176,12 +172,12 @@ def load_experts(
         camera=made["camera"],
         mesh=made["mesh"],
         screening=PRESETS[name].screening,
-        settings={"experts": chosen, **options.deciding()},
+        settings={"vertical_fov": options.vertical_fov, "precision": str(options.device.dtype).removeprefix("torch.")},
     )
 
 
 def chosen_names(preset: Preset, options: ExpertOptions) -> dict[str, str]:
-    """The expert's name, or the file, that answers each question."""
+    """The expert's name, or what is on disk in its stead, that answers each question."""
     return {question: getattr(options, question) or getattr(preset, question) for question in OFFERS}
 
 
@@ -194,24 +190,84 @@ def weights_of(preset: str, options: ExpertOptions | None = None) -> tuple[Weigh
     if preset not in PRESETS:
         raise InputError(f"unknown experts {preset!r}; use one of {', '.join(PRESETS)}")
     named = chosen_names(PRESETS[preset], options or ExpertOptions()).items()
-    offers = [OFFERS[question][choice] for question, choice in named if not _is_file(question, choice)]
+    offers = [OFFERS[question][choice] for question, choice in named if not _on_disk(question, choice)]
     return tuple(dict.fromkeys(weights for offer in offers for weights in offer.weights))
 
 
-@lru_cache(maxsize=32)
-def _offer(question: str, choice: str, options: ExpertOptions) -> Any:
-    """The expert itself; each is made once per process and options."""
-    if _is_file(question, choice):
-        makers = {"persons": DetectionsFromFile, "ages": AttributesFromFile}
-        return DepthAnythingV2(Path(choice), options.device) if question == "depth" else makers[question](choice)
+def _check_fit(chosen: Mapping[str, str], options: ExpertOptions) -> None:
+    """InputError where experts do not fit together, or an option is of an expert that is not chosen."""
+    keypoints, mesh = chosen["keypoints"], chosen["mesh"]
+    landmarks = "blazepose" in keypoints or Path(keypoints).is_dir()
+    if mesh == "landmark-fit" and not landmarks:
+        raise InputError(
+            f"the mesh expert landmark-fit needs body landmarks in 3D, which keypoints {keypoints} have not; use "
+            f"blazepose or {keypoints}+blazepose"
+        )
+    if mesh.startswith("camerahmr") and chosen["persons"] == "yolox-nano" and "blazepose" not in keypoints:
+        raise InputError(
+            f"the mesh expert {mesh} looks at masked people, and neither yolox-nano nor {keypoints} makes masks; use "
+            "rf-detr-seg-medium"
+        )
+    for option, given, fits in (
+        ("flip_test", options.flip_test, keypoints != "blazepose"),
+        ("camerahmr", options.camerahmr, mesh.startswith("camerahmr")),
+        ("humanfov", options.humanfov, chosen["camera"] == "humanfov"),
+        ("allow_remote_code", options.allow_remote_code, chosen["ages"] == "mivolo"),
+    ):
+        if given and not fits:
+            raise InputError(f"option {option} is of an expert that is not chosen; leave it out, or choose that expert")
+
+
+def _expert(question: str, choice: str, chosen: Mapping[str, str], options: ExpertOptions) -> Any:
+    """The expert itself: files are read anew each time, networks are made once per process and device."""
+    if not _on_disk(question, choice):
+        # A camera holds the given field of view; the networks in it are shared.
+        return OFFERS[question][choice].make(options) if question == "camera" else _network(
+            question, choice, _of_network(options)
+        )  # fmt: skip
+    path, device = Path(choice), options.device
+    if question == "ages":
+        return AttributesFromFile(path)
+    if question == "depth":
+        return DepthAnythingV2(path, device)
+    if question == "keypoints":
+        return (_with_landmarks if chosen["mesh"] == "landmark-fit" else _vitpose)(path)(options)
+    return RfDetrPersons(path, device) if (path / "config.json").is_file() else DetectionsFromFile(path)
+
+
+def _of_network(options: ExpertOptions) -> ExpertOptions:
+    """The options that networks depend on, so that no other one makes a second copy of them."""
+    return ExpertOptions(
+        flip_test=options.flip_test,
+        camerahmr=options.camerahmr,
+        allow_remote_code=options.allow_remote_code,
+        device=options.device,
+    )
+
+
+@lru_cache(maxsize=16)
+def _network(question: str, choice: str, options: ExpertOptions) -> Any:
     return OFFERS[question][choice].make(options)
 
 
-def _is_file(question: str, choice: str) -> bool:
+@lru_cache(maxsize=2)
+def _human_fov(weights: Path | None, device: Device) -> HumanFoV:
+    return HumanFoV(weights, device)
+
+
+_DISK = {
+    "persons": ", or a file or folder of detections, or a model folder",
+    "ages": ", or a .csv or .json file",
+    "depth": ", or a model folder",
+    "keypoints": ", or a model folder",
+}
+
+
+def _on_disk(question: str, choice: str) -> bool:
     """Whether a choice names something on disk; InputError if it names nothing at all."""
     if choice in OFFERS[question]:
         return False
-    if question in ("persons", "ages", "depth") and Path(choice).exists():
+    if question in _DISK and Path(choice).exists():
         return True
-    also = ", or a file" if question in ("persons", "ages") else ", or a model folder" if question == "depth" else ""
-    raise InputError(f"unknown {question} expert {choice!r}; use one of {', '.join(OFFERS[question])}{also}")
+    names = ", ".join(OFFERS[question])
+    raise InputError(f"unknown {question} expert {choice!r}; use one of {names}{_DISK.get(question, '')}")

@@ -88,14 +88,15 @@ class Reconstructor:
             InputError, FormatError: one of them is missing, too small or not an image.
         """
         images = [read_input(photo) for photo in photos]
+        guesses = self.guess(images)
         depths = self.experts.depth.estimate(images)
-        return [self.place(guess, depth) for guess, depth in zip(self.guess(images), depths, strict=True)]
+        return [self.place(guess, depth) for guess, depth in zip(guesses, depths, strict=True)]
 
     def place(self, guess: Guess, depth: RelativeDepth) -> Reconstruction:
         """Put the people of a first guess in their place."""
         config = self.config
-        if guess.focal_std is not None:
-            config = replace(config, focal_std=min(guess.focal_std, config.focal_std))
+        if guess.focal_std is not None and config.focal_std > 0:  # the presets of the paper know no such error
+            config = replace(config, focal_std=guess.focal_std)
         scene, placement = place(guess.scene, depth, config)
         return Reconstruction(scene, guess.scene, depth, placement, (*guess.notes, *placement.notes))
 
@@ -111,7 +112,8 @@ class Reconstructor:
             _Party(image, estimate.camera, found)
             for image, estimate, found in zip(images, estimates, detections, strict=True)
         ]
-        self._meet([party for party in parties if len(party.detections)])
+        if any(len(party.detections) for party in parties):
+            self._meet([party for party in parties if len(party.detections)])
         guesses = []
         for party, estimate in zip(parties, estimates, strict=True):
             fov = math.degrees(estimate.camera.vertical_fov)

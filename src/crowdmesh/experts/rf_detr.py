@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,7 +58,7 @@ class RfDetrPersons:
     def detect(self, images: Sequence[InputImage]) -> list[Detections]:
         """Everybody in each image, most confident first, with masks of the image's size.
 
-        Masks may overlap. Who has no pixel in the own mask, or less than one pixel of box in the image, is left out.
+        Masks may overlap. Boxes of less than one pixel in the image are nobody's; a mask may be empty.
 
         Raises:
             AssetError: the network cannot be loaded, or does not know people.
@@ -125,21 +125,9 @@ def read_people(
     boxes_px = np.clip(corners, 0.0, (width, height, width, height))
     likely = np.flatnonzero((scores >= MIN_SCORE) & np.all(boxes_px[:, 2:] - boxes_px[:, :2] >= 1.0, axis=1))
     kept = likely[suppress_overlaps(boxes_px[likely], scores[likely], MAX_OVERLAP)]
-    chosen, coded = _code_masks(masks, kept, height, width)
-    return Detections(boxes_px[chosen], scores[chosen], join_masks(height, width, coded))
-
-
-def _code_masks(
-    masks: Float[Tensor, "Q h w"], kept: Int[np.ndarray, " K"], height: int, width: int
-) -> tuple[Int[np.ndarray, " L"], list[Masks]]:
-    """Those of the kept who have a mask, and these; one at a time has the image's size, so that a crowd fits."""
-    chosen, coded = [], []
-    for index in kept:
-        mask = _enlarge(masks[int(index)], height, width)
-        if mask.any():
-            chosen.append(index)
-            coded.append(Masks.from_dense(mask[None]))
-    return np.asarray(chosen, int), coded
+    # One mask at a time has the image's size, so that a crowd fits.
+    coded = [Masks.from_dense(_enlarge(masks[int(index)], height, width)[None]) for index in kept]
+    return Detections(boxes_px[kept], scores[kept], join_masks(height, width, coded))
 
 
 def _enlarge(mask: Float[Tensor, "h w"], height: int, width: int) -> Bool[np.ndarray, "H W"]:

@@ -89,7 +89,8 @@ def screen(detections: Detections, keypoints: Keypoints, rule: Screening) -> Scr
         sides = np.max(detections.boxes_px[twins, 2:] - detections.boxes_px[twins, :2], axis=1, initial=0.0)
         if np.any(duplicate := near < rule.duplicate_distance * sides):
             first = twins[int(np.argmax(duplicate))]
-            reasons[k] = f"its keypoints are those of detection {first}, which is kept"
+            left, top, right, bottom = (round(float(side)) for side in detections.boxes_px[first])
+            reasons[k] = f"its keypoints are those of the person at ({left}, {top}) to ({right}, {bottom})"
         else:
             kept.append(k)
     left_out = [_left_out(detections, k, reasons[k]) for k in sorted(reasons)]

@@ -38,7 +38,8 @@ class ViTPoseKeypoints:
         self._network = Pretrained(model, "VitPoseForPoseEstimation", device)
         self._masked = masked
         self._flip_test = flip_test
-        self.name = f"ViTPose ({self._network.weights.name})"
+        details = [word for word, said in (("masked", masked), ("flip test", flip_test)) if said]
+        self.name = f"ViTPose ({', '.join((self._network.weights.name, *details))})"
 
     def sources(self) -> tuple[Weights, ...]:
         """The network's weights."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.errors import CrowdMeshError, InputError
+from crowdmesh.errors import AssetError, CrowdMeshError, InputError
 from crowdmesh.outputs.files import made_from, output_paths, write_outputs
 from crowdmesh.outputs.photo import PhotoOutput
 
@@ -54,17 +54,20 @@ def process_photos(
     The signature becomes part of the provenance of scene and table. Finished files of the same signature are kept,
     and those of another are not replaced unless ``overwrite`` says so. When a group fails, its photographs are tried
     one by one, so that the bad one is named and the rest go on.
+
+    Raises:
+        AssetError: weights are missing or damaged; no other photograph would fare better.
     """
     job = _Job(folder, _stems(photos), make, signature, overwrite, {photo.resolve() for photo in photos})
-    waiting: list[tuple[Path, dict[str, Any]]] = []
+    waiting: list[Path] = []
     settled: dict[Path, PhotoResult] = {}
     told = 0
     for number, photo in enumerate(photos, 1):
-        ready = job.prepare(photo)
-        if isinstance(ready, PhotoResult):
-            settled[photo] = ready
+        result = job.prepare(photo)
+        if result is not None:
+            settled[photo] = result
         else:
-            waiting.append((photo, ready))
+            waiting.append(photo)
         if len(waiting) == batch or number == len(photos):
             settled |= job.run(waiting)
             waiting = []
@@ -82,49 +85,52 @@ class _Job:
     overwrite: bool
     inputs: set[Path]
 
-    def prepare(self, photo: Path) -> dict[str, Any] | PhotoResult:
-        """What signs the photograph's outputs, or its result when nothing is left to do."""
+    def prepare(self, photo: Path) -> PhotoResult | None:
+        """The photograph's result when nothing is left to do."""
         try:
-            return self._sign(photo)
+            return self._settled(photo)
+        except AssetError:
+            raise
         except Exception as error:
             return _failed(photo, error)
 
-    def _sign(self, photo: Path) -> dict[str, Any] | PhotoResult:
+    def _settled(self, photo: Path) -> PhotoResult | None:
         stem = self.stems[photo]
         for path in output_paths(self.folder, stem):
             if path.resolve() in self.inputs:
                 raise InputError(f"writing {path} would replace an input photo; choose another output folder")
         if not photo.is_file():
             raise InputError(f"image {photo} does not exist")
-        signed = json.loads(json.dumps(self.signature(photo)))  # as it is read back: tuples become lists
         earlier = None if self.overwrite else made_from(self.folder, stem)
         if earlier is None:
-            return signed
-        if any(earlier.get(key) != value for key, value in signed.items()):
+            return None
+        if any(earlier.provenance.get(key) != value for key, value in self._sign(photo).items()):
             raise InputError(
                 f"{self.folder / stem}.* were made from another photo or with other settings; "
                 "use --overwrite or another output folder"
             )
+        if not earlier.complete:
+            return None
         return PhotoResult(photo, "skipped", notes=("finished before; --overwrite repeats it",))
 
-    def run(self, group: list[tuple[Path, dict[str, Any]]]) -> dict[Path, PhotoResult]:
+    def run(self, group: list[Path]) -> dict[Path, PhotoResult]:
         """Results of photographs, made together if that works, else one by one."""
         if not group:
             return {}
         try:
-            outputs = self.make([photo for photo, _ in group])
+            outputs = self.make(group)
+        except AssetError:  # weights are missing or damaged, for every photograph alike
+            raise
         except Exception as error:  # one image must not stop a million: name it and go on
             if len(group) == 1:
-                return {group[0][0]: _failed(group[0][0], error)}
+                return {group[0]: _failed(group[0], error)}
             return {photo: result for one in group for photo, result in self.run([one]).items()}
-        return {
-            photo: self._write(photo, signed, output) for (photo, signed), output in zip(group, outputs, strict=True)
-        }
+        return {photo: self._write(photo, output) for photo, output in zip(group, outputs, strict=True)}
 
-    def _write(self, photo: Path, signed: dict[str, Any], output: PhotoOutput) -> PhotoResult:
+    def _write(self, photo: Path, output: PhotoOutput) -> PhotoResult:
         scene, placement = output.scene, output.placement
         try:
-            complete = replace(output, scene=replace(scene, provenance={**scene.provenance, **signed}))
+            complete = replace(output, scene=replace(scene, provenance={**scene.provenance, **self._sign(photo)}))
             write_outputs(self.folder, self.stems[photo], complete)
         except Exception as error:
             return _failed(photo, error)
@@ -132,6 +138,10 @@ class _Job:
             return PhotoResult(photo, "done", len(scene.people), notes=output.notes)
         placed = int(np.sum([status.placed for status in placement.statuses]))
         return PhotoResult(photo, "done", len(scene.people), placed, placement.score, output.notes)
+
+    def _sign(self, photo: Path) -> dict[str, Any]:
+        """What decides the result, as it is read back: tuples become lists. Weights may be fetched while it is made."""
+        return json.loads(json.dumps(self.signature(photo)))
 
 
 def _failed(photo: Path, error: Exception) -> PhotoResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,23 @@ def output_paths(folder: Path, stem: str) -> tuple[Path, ...]:
     return tuple(folder / f"{stem}{suffix}" for suffix in SUFFIXES)
 
 
-def made_from(folder: Path, stem: str) -> dict[str, Any] | None:
-    """The provenance of the finished outputs of an image; ``None`` where they are not finished."""
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run left of an image: the provenance of its table, and whether all its files are there."""
+
+    provenance: dict[str, Any]
+    complete: bool
+
+
+def made_from(folder: Path, stem: str) -> Earlier | None:
+    """What an earlier run left; ``None`` where it was not finished."""
     *files, table = output_paths(folder, stem)
     try:
         record = json.loads(table.read_text())
         absent = {".glb"} if not record["people"] else set()
         absent |= {".before.npz"} if record["dto"] is None else set()
         needed = [path for path in files if not any(path.name.endswith(suffix) for suffix in absent)]
-        return record["provenance"] if all(path.is_file() for path in needed) else None
+        return Earlier(dict(record["provenance"]), all(path.is_file() for path in needed))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

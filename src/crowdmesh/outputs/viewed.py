@@ -50,10 +50,20 @@ def viewer_scene(path: str | Path) -> ViewerScene:
     path = Path(path)
     name = path.name.removesuffix(_SUFFIX).removesuffix(".npz")
     scene = _posed(Scene.load(path))
-    before = path.with_name(f"{name}.before.npz")
+    before_path = path.with_name(f"{name}.before.npz")
     spreads = _spreads(path.with_name(f"{name}.json"), len(scene.people)) if path.name.endswith(_SUFFIX) else {}
-    guess = _posed(Scene.load(before)) if before != path and before.is_file() else None
-    return ViewerScene(name, scene, guess, **spreads)
+    before = _first_guess(before_path, scene) if before_path != path and before_path.is_file() else None
+    return ViewerScene(name, scene, before, **spreads)
+
+
+def _first_guess(path: Path, scene: Scene) -> Scene:
+    """The scene of a file, if it is of the people and the image of another one."""
+    before = Scene.load(path)
+    kinds = [(len(s.people), s.camera.width, s.camera.height) for s in (before, scene)]
+    if kinds[0] != kinds[1]:
+        guess, placed = (f"{people} people in {width}x{height} pixels" for people, width, height in kinds)
+        raise InputError(f"{path} is of {guess} and its scene of {placed}; delete it or make it again")
+    return _posed(before)
 
 
 def _posed(scene: Scene) -> Scene:

@@ -216,8 +216,8 @@ def _solve(
     """Who is who, and how tall: all frames together."""
     tracker, ids, body, settings = Tracker(config.tracking), [], None, reconstructor.config
     focal_std = getattr(reconstructor.experts.camera, "focal_std", None)
-    if focal_std is not None:
-        settings = replace(settings, focal_std=min(focal_std, settings.focal_std))
+    if focal_std is not None and settings.focal_std > 0:
+        settings = replace(settings, focal_std=focal_std)
     for number in numbers:
         people = work.scene(number).people
         boxes = np.zeros((0, 4)) if len(people) == 0 else people.boxes_px
