@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import roma
+import synthetic_smpl
 import torch
 
 from crowdmesh.body import load_body
@@ -17,6 +22,16 @@ SIZE = (640, 427)
 CENTRES_PX = np.array([[150.0, 210.0], [330.0, 200.0], [505.0, 235.0]])
 HEIGHTS_PX = np.array([210.0, 150.0, 260.0])  # of a body of 1.7 m
 COUNT = 3
+
+
+@contextmanager
+def installed_smpl(folder: Path) -> Iterator[None]:
+    """An SMPL of made-up numbers, in a folder where the package looks for the user's meanwhile."""
+    synthetic_smpl.write(folder / "smpl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROWDMESH_ASSETS", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield
 
 
 def project(points: np.ndarray, focal: float, cx: float, cy: float) -> np.ndarray:

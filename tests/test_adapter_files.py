@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 import zlib
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from crowdmesh.adapters._faces import read_faces
 from crowdmesh.adapters._files import open_content
-from crowdmesh.adapters._masks import decode
+from crowdmesh.adapters._masks import decode, masks_of_runs
 from crowdmesh.adapters._padded import Square
 from crowdmesh.adapters._stature import sample, segments, stature_from_joints
 from crowdmesh.errors import FormatError, InputError
@@ -112,6 +113,37 @@ def test_bombs_are_refused(tmp_path):
     path.write_bytes(zlib.compress(pickle.dumps(b"0" * ((1 << 26) + 1)), 1))
     with pytest.raises(FormatError, match="which no people do"):
         open_content(path, unpickle=True)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.pt", "faces.npz"])
+def test_archives_that_explode_are_refused(tmp_path, name):
+    path = tmp_path / name
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("faces.npy", b"0")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\1\2") + 24  # what the directory says of the entry's size
+    data[place : place + 4] = (600 << 20).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match=f"{name} .*it would unpack to 600 MiB, which no people do"):
+        read_faces(path) if name == "faces.npz" else open_content(path)
+
+
+def test_masks_may_compress_well(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", masks=np.zeros((30, 1080, 2080), bool))
+    assert open_content(tmp_path / "x.npz")["masks"].shape == (30, 1080, 2080)
+
+
+def test_tensors_that_repeat_their_numbers_are_refused(tmp_path):
+    torch.save({"a": torch.zeros(1).expand(1 << 20, 1 << 20)}, tmp_path / "x.pt")
+    with pytest.raises(FormatError, match="it holds a tensor of more numbers than the file has for it"):
+        open_content(tmp_path / "x.pt")
+    torch.save({"a": torch.arange(6).reshape(2, 3).T}, tmp_path / "x.pt")
+    np.testing.assert_array_equal(open_content(tmp_path / "x.pt")["a"], [[0, 3], [1, 4], [2, 5]])
+
+
+def test_masks_of_coco_cannot_be_of_any_size():
+    with pytest.raises(FormatError, match="larger than any photograph"):
+        masks_of_runs([{"size": [1 << 20, 1 << 20], "counts": "0"}], 1 << 20, 1 << 20)
 
 
 @settings(max_examples=30)

@@ -293,6 +293,8 @@ class _Plain:
             items = [self.plain(part) for part in value]
             return [part for part, _ in items], 1 + sum(size for _, size in items)
         if hasattr(value, "detach"):  # a tensor; bfloat16 is unknown to NumPy
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError("it holds a tensor of more numbers than the file has for it")
             tensor = value.detach().cpu()
             return (tensor.float() if tensor.is_floating_point() else tensor).numpy(), 1
         raise ValueError(f"it holds {type(value).__name__.strip('_')} where a value should be")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 
 from crowdmesh.adapters._stature import LIMBS, stature_from_joints
+from crowdmesh.adapters._values import check_faces
 from crowdmesh.adapters.base import Given
 from crowdmesh.body import SMPL, RigidBody, load_body, pose_people
 from crowdmesh.body.keypoints import SMPL45
@@ -27,7 +28,7 @@ _ROTATION_ERROR = 1e-2
 def rotation_vectors(matrices: Float[np.ndarray, "K J 3 3"], what: str) -> Float[np.ndarray, "K J 3"]:
     """Axis-angle in radians of rotation matrices; FormatError if one is none."""
     identity = matrices @ np.swapaxes(matrices, -1, -2)
-    wrong = (np.abs(identity - np.eye(3)).max((-1, -2)) > _ROTATION_ERROR) | (np.linalg.det(matrices) < 0)
+    wrong = ~(np.abs(identity - np.eye(3)).max((-1, -2)) <= _ROTATION_ERROR) | (np.linalg.det(matrices) < 0)
     if wrong.any():
         raise FormatError(f"{what} of person {np.flatnonzero(wrong.any(1))[0]} holds a matrix that is no rotation")
     return roma.rotmat_to_rotvec(torch.from_numpy(matrices)).numpy()
@@ -35,8 +36,6 @@ def rotation_vectors(matrices: Float[np.ndarray, "K J 3 3"], what: str) -> Float
 
 def check_metres(vertices_m: Float[np.ndarray, "K V 3"]) -> None:
     """Refuse surfaces in another unit, or behind the camera."""
-    if not len(vertices_m):
-        return
     extent, depth = np.ptp(vertices_m, 1).max(-1), vertices_m[..., 2].mean(1)
     for k in np.flatnonzero((extent < _EXTENTS_M[0]) | (extent > _EXTENTS_M[1])):
         unit = "millimetres" if 300 < extent[k] < 4000 else "centimetres" if 30 < extent[k] < 400 else "another unit"
@@ -59,6 +58,8 @@ def smpl_people(
 ) -> People:
     """People with SMPL's parameters; where the user has no SMPL, the file's own surfaces, rigid.
 
+    Triangles said beside the file are needed for these surfaces alone; with SMPL, they must be SMPL's.
+
     Args:
         betas: ten, or eleven with the weight of AGORA's kid axis last; of more, the first ten count.
         translation_m: ``None``: the one that brings the posed joints to ``joints_m``.
@@ -68,7 +69,10 @@ def smpl_people(
     Raises:
         AssetError: no SMPL here, and no surfaces with triangles in the file.
         FormatError: the file's surfaces are not those of its parameters.
+        InputError: other triangles than SMPL's.
     """
+    if not len(pose):
+        return nobody()
     try:
         body = load_body("smpl")
     except AssetError:
@@ -76,6 +80,7 @@ def smpl_people(
             raise
         limbs = None if joints_m is None else limbs_of(joints_m, SMPL_INDEX)
         return rigid_people(vertices_m, given, "the triangles of SMPL", limbs, joints_m=joints_m, **evidence)
+    check_faces(given.faces, body.faces.numpy(), "SMPL, whose parameters the file has")
     size = len(body.shape_params)
     betas = betas if betas.shape[1] in (10, 11) else betas[:, :10]
     if betas.shape[1] > size and np.any(betas[:, size:]):
@@ -115,7 +120,7 @@ def _check_agreement(own_m: np.ndarray, file_m: np.ndarray, what: str) -> None:
     if own_m.shape != file_m.shape:
         raise FormatError(f"a {what} of the file has {file_m.shape[1]} points, one of SMPL {own_m.shape[1]}")
     apart = np.linalg.norm(own_m - file_m, axis=-1).mean(-1)
-    for k in np.flatnonzero(apart > _APART_M):
+    for k in np.flatnonzero(~(apart <= _APART_M)):
         raise FormatError(
             f"the {what} of person {k} is {100 * apart[k]:.1f} cm (mean) from the SMPL body of its own pose, shape "
             "and translation; the system used another SMPL model than the one installed here (gender, version), or "
@@ -139,7 +144,7 @@ def rigid_people(
         limbs_m: joints in the order of ``LIMBS``, from which the statures are estimated if the file says none.
     """
     faces, stature_m = given.faces, given.stature_m
-    if faces is None and not len(vertices_m):
+    if not len(vertices_m):
         return nobody()
     if faces is None:
         raise InputError(
@@ -147,12 +152,11 @@ def rigid_people(
             "or save them into the file as 'faces'"
         )
     check_metres(vertices_m)
-    if len(vertices_m):
-        RigidBody(faces, vertices_m.shape[1])
+    RigidBody(faces, vertices_m.shape[1])
     if stature_m is None:
         if limbs_m is None:
             raise InputError("the file has no joints to tell statures from; save 'stature_m', metres, one per person")
-        stature_m = stature_from_joints(limbs_m) if len(limbs_m) else np.zeros(0)
+        stature_m = stature_from_joints(limbs_m)
     return People(
         body="rigid",
         vertices_m=vertices_m.astype(np.float32),

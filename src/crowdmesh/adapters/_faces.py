@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from crowdmesh._files import read_npy, reading
+from crowdmesh.adapters._files import check_archive
 from crowdmesh.errors import InputError
 
 _KEYS = ("faces", "f")
@@ -35,6 +37,8 @@ def read_faces(path: str | Path) -> Int[np.ndarray, "F 3"]:
 
 
 def _npz(path: Path) -> np.ndarray:
+    if zipfile.is_zipfile(path):
+        check_archive(path, _WHAT)
     with np.load(path, allow_pickle=False) as archive:  # entries that are not asked for stay closed
         for key in _KEYS:
             if key in archive.files:

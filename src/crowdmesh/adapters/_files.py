@@ -26,7 +26,8 @@ TORCH = (".pt", ".pth")
 WHAT = "table of people"
 
 # People compress to a fifth or so. A file that grows more than this is built to fill the memory.
-_LARGEST_GROWTH, _HARMLESS_BYTES = 200, 1 << 26
+# Masks compress better: forty of 12 megapixels take 480 MB before they are packed.
+_LARGEST_GROWTH, _HARMLESS_BYTES, _HARMLESS_ARRAYS = 200, 1 << 26, 1 << 29
 
 
 def open_content(path: Path, unpickle: bool = False) -> Any:
@@ -42,6 +43,8 @@ def open_content(path: Path, unpickle: bool = False) -> Any:
     if suffix == ".json":
         with reading(path, WHAT):
             return json.loads(path.read_text("utf-8"))
+    if zipfile.is_zipfile(path):
+        check_archive(path, WHAT)
     if suffix in TORCH or (suffix in PICKLES and zipfile.is_zipfile(path)):
         return _torch(path)
     if suffix in PICKLES:
@@ -108,12 +111,19 @@ def _pickled_entries(path: Path) -> list[str]:
     return names
 
 
+def check_archive(path: Path, what: str) -> None:
+    """Refuse a zip file, as NumPy and torch write them, that unpacks to far more than people do."""
+    with reading(path, what), zipfile.ZipFile(path) as archive:
+        _check_growth(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size, _HARMLESS_ARRAYS)
+
+
 def _npz_of_objects(path: Path, pickled: list[str]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     with reading(path, WHAT), zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
-            _check_growth(entry.file_size, entry.compress_size)
+            if entry.filename in pickled:
+                _check_growth(entry.file_size, entry.compress_size)
             with archive.open(entry) as file:
                 if entry.filename in pickled:
                     _header(file)
@@ -123,8 +133,8 @@ def _npz_of_objects(path: Path, pickled: list[str]) -> dict[str, Any]:
     return content
 
 
-def _check_growth(unpacked: int, packed: int) -> None:
-    if unpacked > max(_HARMLESS_BYTES, _LARGEST_GROWTH * packed):
+def _check_growth(unpacked: int, packed: int, harmless: int = _HARMLESS_BYTES) -> None:
+    if unpacked > max(harmless, _LARGEST_GROWTH * packed):
         raise ValueError(f"it would unpack to {unpacked / 2**20:.0f} MiB, which no people do")
 
 

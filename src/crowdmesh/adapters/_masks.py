@@ -10,13 +10,20 @@ from jaxtyping import Bool
 from crowdmesh.errors import FormatError
 from crowdmesh.masks import Masks
 
+# A few characters of runs may stand for any number of pixels.
+_MOST_PIXELS = 1 << 28
+
 
 def masks_of_runs(codes: list[Any], height: int, width: int) -> Masks:
-    """The masks of some people; FormatError names the person whose code is none."""
+    """The masks of some people, empty where there is ``None``; FormatError names the person whose code is none."""
+    if height * width > _MOST_PIXELS:
+        raise FormatError(f"'mask' is of a {width}x{height} image, larger than any photograph")
     dense = np.zeros((len(codes), height, width), bool)
     for k, code in enumerate(codes):
         code = code[0] if isinstance(code, list) and len(code) == 1 else code
-        if not isinstance(code, dict) or list(code.get("size", ())) != [height, width]:
+        if code is None:
+            continue
+        if not isinstance(code, dict) or not np.array_equal(code.get("size", ()), (height, width)):
             raise FormatError(f"'mask' of person {k} must be COCO run lengths of a {width}x{height} image")
         try:
             dense[k] = decode(code["counts"], height, width)

@@ -22,7 +22,7 @@ import numpy as np
 
 from crowdmesh.adapters._bodies import nobody, smpl_people
 from crowdmesh.adapters._pixels import COCO_FROM_OPENPOSE
-from crowdmesh.adapters._rows import Rows, one_for_all
+from crowdmesh.adapters._rows import Rows, count, numbers
 from crowdmesh.adapters.base import Adapter, Given
 from crowdmesh.camera import Camera
 from crowdmesh.errors import FormatError, InputError
@@ -31,7 +31,8 @@ from crowdmesh.scene import Scene
 
 _OLD_NAMES = {"pose": "pose_cam", "cam_t": "trans_cam"}
 _NEEDED = {"pose_cam", "shape", "trans_cam", "cam_int"}
-_OPTIONAL = {"center", "scale", "gtkps", "is_released", "is_optimize"}
+_FLAGS = {"is_released", "is_optimize"}
+_OPTIONAL = {"center", "scale", "gtkps", *_FLAGS}
 # Where COCO's limbs are among the 19 points of SPIN: shoulders, elbows, wrists, hips, knees, ankles; left, right.
 _SPIN_FIRST, _SPIN_LIMBS = 25, (9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0)
 
@@ -45,29 +46,32 @@ def records(content: Any) -> dict[str, Any]:
     annots = content.get("annots", content) if len(content) == 1 else content
     if not isinstance(annots, dict) or not all(isinstance(name, str) for name in annots):
         return {}
+    if not any(isinstance(record, (list, dict)) and record for record in annots.values()):
+        return {}  # nobody anywhere, of no system in particular
     found = {image: _fields(record) for image, record in annots.items()}
-    return found if annots and all(record is not None for record in found.values()) else {}  # type: ignore[return-value]
+    return (
+        {image: record for image, record in found.items() if record is not None} if None not in found.values() else {}
+    )
 
 
 def _release(content: dict[str, Any]) -> dict[str, Any]:
     columns = {_OLD_NAMES.get(name, name): value for name, value in content.items()}
     if not columns.keys() >= _NEEDED:
         return {}
+    count(columns["imgname"], "imgname")
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in columns["imgname"]]
     chosen: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         chosen.setdefault(name, []).append(row)
     kept = {key: columns[key] for key in (_NEEDED | _OPTIONAL) & columns.keys()}
-    for key, value in kept.items():
-        if len(value) != len(names):
-            raise FormatError(f"{key!r} has {len(value)} rows for {len(names)} people")
-    return {name: {key: [value[i] for i in rows] for key, value in kept.items()} for name, rows in chosen.items()}
+    people = Rows.stacked(kept, len(names)).people
+    return {name: {key: [people[i][key] for i in rows] for key in kept} for name, rows in chosen.items()}
 
 
 def _fields(record: Any) -> dict[str, Any] | None:
     """The record of one image with the names of first guesses; None if it is of another system."""
     if isinstance(record, list):
-        if not all(isinstance(p, dict) and {"smpl_param", "cam_param"} <= p.keys() for p in record):
+        if not all(isinstance(p, dict) and _has_parts(p, "smpl_param", "cam_param") for p in record):
             return None
         return {
             "pose_cam": [p["smpl_param"].get("pose") for p in record],
@@ -80,8 +84,12 @@ def _fields(record: Any) -> dict[str, Any] | None:
     return record if record.keys() >= _NEEDED or set(record) == {"is_optimize"} else None
 
 
+def _has_parts(person: dict[str, Any], *keys: str) -> bool:
+    return all(isinstance(person.get(key), dict) for key in keys)
+
+
 def _matrix(camera: dict[str, Any]) -> Any:
-    focal, centre = (np.asarray(camera.get(key), float).reshape(-1) for key in ("focal", "princpt"))
+    focal, centre = (numbers(camera.get(key), key).reshape(-1) for key in ("focal", "princpt"))
     if focal.size != 2 or centre.size != 2:
         raise FormatError("'cam_param' must hold 'focal' and 'princpt', two numbers each")
     return np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
@@ -89,29 +97,28 @@ def _matrix(camera: dict[str, Any]) -> Any:
 
 def read(record: dict[str, Any], given: Given) -> Scene:
     """The scene of one image."""
-    count = len(record["pose_cam"]) if "pose_cam" in record else 0
-    if not count:
-        width, height = given.size()
-        return Scene(given.camera(width, height), nobody())
-    intrinsics = np.asarray(record["cam_int"], float)
-    per_person = {key: value for key, value in record.items() if key != "is_optimize"}
-    if intrinsics.ndim == 2:
-        per_person["cam_int"] = [intrinsics] * count
-    rows = Rows([{key: value[k] for key, value in per_person.items()} for k in range(count)])
-    K = one_for_all(rows.get("cam_int", 3, 3), "'cam_int'")
-    width, height = given.image_size or _twice_the_centre(K)
+    columns = {key: value for key, value in record.items() if key not in _FLAGS}
+    once = np.shape(columns.get("cam_int", ())) == (3, 3)
+    shared = {"cam_int": columns.pop("cam_int")} if once else {}
+    rows = Rows.stacked(columns, count(columns["pose_cam"], "pose_cam") if columns else 0, shared)
+    K = rows.one("cam_int", 3, 3)
+    if K is None:
+        return Scene(given.camera(*given.size()), nobody())
+    width, height = _size(K, given)
     camera = given.camera(width, height, Camera.from_intrinsics(K, width, height))
-    return Scene(camera, _people(rows, given))
+    return Scene(camera, _people(rows, given) if len(rows) else nobody())
 
 
-def _twice_the_centre(K: np.ndarray) -> tuple[int, int]:
-    """The image's size: CameraHMR puts the principal point in its centre."""
+def _size(K: np.ndarray, given: Given) -> tuple[int, int]:
+    """The image's size: CameraHMR puts the principal point in its centre; where that is not so, the size said."""
     size = 2 * K[:2, 2]
-    if np.abs(size - np.rint(size)).max() > 0.02:
+    if np.abs(size - np.rint(size)).max() <= 0.02:
+        return given.size((int(np.rint(size[0])), int(np.rint(size[1]))))
+    if given.image_size is None:
         raise InputError(
             f"the principal point ({K[0, 2]:g}, {K[1, 2]:g}) is not the centre of an image; give --image-size"
         )
-    return int(np.rint(size[0])), int(np.rint(size[1]))
+    return given.size()
 
 
 def _people(rows: Rows, given: Given) -> People:
@@ -139,11 +146,6 @@ ADAPTER = Adapter(
     name="camerahmr",
     title="CameraHMR or DTO-Humans",
     reads="*-release.npz labels; first guesses (annots); *_opt.npz; *_CHMR_SMPL_OPT.npz",
-    frame="camera: x right, y down, z forward",
-    units="metres, radians",
-    translation="SMPL's, added to the posed model",
-    camera="cam_int in pixels of the image; its centre is the principal point",
-    body="SMPL, with DTO's eleventh beta as AGORA's kid axis (your SMPL files, non-commercial licence)",
     records=records,
     read=read,
 )

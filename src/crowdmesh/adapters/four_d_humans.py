@@ -23,8 +23,8 @@ import numpy as np
 
 from crowdmesh.adapters._bodies import nobody, rotation_vectors, smpl_people
 from crowdmesh.adapters._masks import masks_of_runs
-from crowdmesh.adapters._pixels import COCO_FROM_OPENPOSE, check_pixels, coco17, pinhole
-from crowdmesh.adapters._rows import Rows, one_for_all
+from crowdmesh.adapters._pixels import COCO_FROM_OPENPOSE, check_pixels, coco17, pinhole, whole_size
+from crowdmesh.adapters._rows import Rows, count
 from crowdmesh.adapters.base import Adapter, Given, named_records
 from crowdmesh.errors import FormatError
 from crowdmesh.scene import Scene
@@ -58,17 +58,15 @@ def read(record: Any, given: Given) -> Scene:
 
 
 def _hmr2(record: Any, given: Given) -> Scene:
-    people = record if isinstance(record, list) else _unstacked(record)
-    rows = Rows([person | person["pred_smpl_params"] for person in people])
-    found = None
-    if rows.has("img_size"):
-        size = one_for_all(rows.get("img_size", 2), "'img_size'")
-        found = (int(size[0]), int(size[1]))
-    width, height = given.size(found)
-    focal = FOCAL_AT_256 / 256 * max(width, height)
-    if rows.has("scaled_focal_length"):
-        focal = float(one_for_all(rows.get("scaled_focal_length", 1), "'scaled_focal_length'")[0])
+    flat = [_flat(person) for person in record] if isinstance(record, list) else _flat(record) if record else record
+    rows = Rows.of(flat, "betas", (None,))
+    size = rows.one("img_size", 2) if rows.somebody_has("img_size") else None
+    width, height = given.size(None if size is None else whole_size(*size))
+    focal = rows.one("scaled_focal_length", 1) if rows.somebody_has("scaled_focal_length") else None
+    focal = FOCAL_AT_256 / 256 * max(width, height) if focal is None else float(focal[0])
     camera = given.camera(width, height, pinhole(focal, width / 2, height / 2, width, height))
+    if not len(rows):
+        return Scene(camera, nobody())
     if rows.has("pred_cam_t_full"):
         translation = rows.get("pred_cam_t_full", 3)
     else:
@@ -78,21 +76,12 @@ def _hmr2(record: Any, given: Given) -> Scene:
     return Scene(camera, smpl_people(_pose(rows), rows.get("betas", None), translation, given, vertices))
 
 
-def _unstacked(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """One dictionary a person, out of the arrays of a batch."""
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the parameters of SMPL among the others."""
     parameters = record["pred_smpl_params"]
     if not isinstance(parameters, dict) or not parameters.keys() >= set(_SMPL):
         raise FormatError("'pred_smpl_params' must be a dictionary of global_orient, body_pose and betas")
-    if np.ndim(parameters["betas"]) < 2:
-        return [record]
-    count = len(parameters["betas"])
-    people = []
-    for k in range(count):
-        own = {
-            key: v[k] if np.ndim(v) and len(v) == count else v for key, v in record.items() if not isinstance(v, dict)
-        }
-        people.append(own | {"pred_smpl_params": {key: value[k] for key, value in parameters.items()}})
-    return people
+    return record | parameters
 
 
 def _pose(rows: Rows) -> np.ndarray:
@@ -109,37 +98,32 @@ def _to_full_image(rows: Rows, width: int, height: int, focal: float) -> np.ndar
 
 
 def _phalp(record: dict[str, Any], given: Given) -> Scene:
-    count = len(record["smpl"])
+    smpl = Rows.of([record["smpl"][k] for k in range(count(record["smpl"], "smpl"))], "betas", (None,)).people
     keys = ("camera", "size", "bbox", "conf", "tracked_time", "3d_joints", "2d_joints", "mask")
     kept = {key: record[key] for key in keys if record.get(key) is not None}
-    for key, value in kept.items():
-        if len(value) != count:
-            raise FormatError(f"{key!r} has {len(value)} entries for {count} people")
-    rows = Rows([dict(record["smpl"][k]) | {key: value[k] for key, value in kept.items()} for k in range(count)])
-    if not count:
-        width, height = given.size()
-        side = max(width, height)
-        return Scene(pinhole(FOCAL_AT_256 / 256 * side, width / 2, height / 2, width, height), nobody())
-    size = one_for_all(rows.get("size", 2), "'size'")
-    width, height = given.size((int(size[1]), int(size[0])))
+    rows = Rows([own | person for own, person in zip(smpl, Rows.stacked(kept, len(smpl)).people, strict=True)])
+    size = rows.one("size", 2)
+    width, height = given.size(None if size is None else whole_size(size[1], size[0]))
     side = max(width, height)
     left, top = (side - width) // 2, (side - height) // 2
     own = pinhole(FOCAL_AT_256 / 256 * side, side / 2 - left, side / 2 - top, width, height)
     camera, translation = given.camera(width, height, own), rows.get("camera", 3)
+    if not len(rows):
+        return Scene(camera, nobody())
     evidence: dict[str, Any] = {}
     if rows.has("bbox"):
         corner, extent = np.split(rows.get("bbox", 4), 2, 1)
         evidence["boxes_px"] = np.concatenate((corner, corner + extent), 1)
     if rows.has("conf"):
-        seen = rows.get("tracked_time", 1)[:, 0] == 0 if rows.has("tracked_time") else np.ones(count, bool)
+        seen = rows.get("tracked_time", 1)[:, 0] == 0 if rows.has("tracked_time") else np.ones(len(rows), bool)
         evidence["scores"] = np.where(seen, rows.get("conf", 1)[:, 0], 0)
     if rows.has("2d_joints"):
         points = rows.get("2d_joints", 45, 2) * side - (left, top)
         evidence["keypoints_px"] = coco17(points, COCO_FROM_OPENPOSE)
         if rows.has("3d_joints"):
             check_pixels(camera, rows.get("3d_joints", 45, 3) + translation[:, None], points)
-    if rows.has("mask"):
-        evidence["masks"] = masks_of_runs([person["mask"] for person in rows.people], height, width)
+    if rows.somebody_has("mask"):
+        evidence["masks"] = masks_of_runs([person.get("mask") for person in rows.people], height, width)
     return Scene(camera, smpl_people(_pose(rows), rows.get("betas", None), translation, given, **evidence))
 
 
@@ -147,11 +131,6 @@ ADAPTER = Adapter(
     name="4d-humans",
     title="4D-Humans (HMR2, PHALP)",
     reads="HMR2's output dictionary (.npz, .pkl, .pt, .json); PHALP's results/*.pkl",
-    frame="camera: x right, y down, z forward",
-    units="metres, rotation matrices",
-    translation="SMPL's, added to the posed model, for the full image's camera",
-    camera="assumed: 5000/256 times the longer side, principal point in the centre",
-    body="SMPL (your SMPL files, non-commercial licence)",
     records=records,
     read=read,
 )

@@ -28,11 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.adapters._bodies import limbs_of, rigid_people
+from crowdmesh.adapters._bodies import limbs_of, nobody, rigid_people
 from crowdmesh.adapters._padded import Square
 from crowdmesh.adapters._pixels import check_pixels, coco17, solve_pinhole
-from crowdmesh.adapters._rows import Rows, one_for_all
+from crowdmesh.adapters._rows import Rows
 from crowdmesh.adapters.base import Adapter, Given, named_records
+from crowdmesh.camera import Camera
 from crowdmesh.errors import FormatError
 from crowdmesh.scene import Scene
 
@@ -72,10 +73,13 @@ def read(record: Any, given: Given) -> Scene:
     record = [_renamed(person) for person in record] if isinstance(record, list) else _renamed(record)
     rows = Rows.of(record, "v3d", (None, 3))
     width, height = given.size()
+    if not len(rows):
+        K = rows.one("K", 3, 3)
+        found = None if K is None else _of_square(float(K[0, 0]), float(K[0, 2]), float(K[1, 2]), width, height)[1]
+        return Scene(given.camera(width, height, found), nobody())
     vertices, joints, points = rows.get("v3d", None, 3), rows.get("j3d", None, 3), rows.maybe("j2d", None, 2)
-    focal, cx, cy = _square_camera(rows, joints, points)
-    square = Square.as_pillow_does(width, height, _side(cx, cy))
-    camera = given.camera(width, height, square.camera(focal, cx, cy))
+    square, found = _of_square(*_square_camera(rows, joints, points), width, height)
+    camera = given.camera(width, height, found)
     keypoints = limbs = None
     if points is not None:
         points = square.to_photo(points)
@@ -97,11 +101,18 @@ def read(record: Any, given: Given) -> Scene:
 def _square_camera(rows: Rows, joints: np.ndarray, points: np.ndarray | None) -> tuple[float, float, float]:
     """Focal length and principal point in pixels of the network's square."""
     if rows.has("K"):
-        K = one_for_all(rows.get("K", 3, 3), "'K'")
+        K = rows.one("K", 3, 3)
+        assert K is not None
         return float(K[0, 0]), float(K[0, 2]), float(K[1, 2])
     if points is None:
         raise FormatError("the people have neither 'K' nor 'j2d', from which to tell the camera; save one of them")
     return solve_pinhole(joints.reshape(-1, 3), points.reshape(-1, 2))
+
+
+def _of_square(focal: float, cx: float, cy: float, width: int, height: int) -> tuple[Square, Camera]:
+    """The photograph in the network's square, and its camera."""
+    square = Square.as_pillow_does(width, height, _side(cx, cy))
+    return square, square.camera(focal, cx, cy)
 
 
 def _side(cx: float, cy: float) -> int:
@@ -117,11 +128,6 @@ ADAPTER = Adapter(
     name="multi-hmr",
     title="Multi-HMR",
     reads="the model's list of people (.npz, .npy, .pkl, .pt, .json), with SMPL-X or Anny",
-    frame="camera: x right, y down, z forward",
-    units="metres",
-    translation="none to add; transl is the head's place, transl_pelvis the pelvis's",
-    camera="of the square input (60 degrees by default), brought back to the photograph",
-    body="rigid, the surface of SMPL-X (licensed) or Anny (Apache-2.0); triangles from --faces",
     records=records,
     read=read,
 )

@@ -24,17 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.adapters._bodies import limbs_of, rigid_people, smpl_people
+from crowdmesh.adapters._bodies import limbs_of, nobody, rigid_people, smpl_people
 from crowdmesh.adapters._pixels import check_pixels, pinhole, solve_pinhole
 from crowdmesh.adapters._rows import Rows
-from crowdmesh.adapters.base import Adapter, Given
+from crowdmesh.adapters.base import Adapter, Given, named_records
 from crowdmesh.adapters.multi_hmr import SMPLX_LIMBS
 from crowdmesh.camera import Camera
 from crowdmesh.errors import InputError
 from crowdmesh.scene import Scene
 
 _NEEDED = {"pose", "betas", "trans"}
-_SMPL_VERTICES, _SMPL_POSE = 6890, 72
+_SURFACES = {"vertices3d", "joints3d", "vertices3d_nonparam", "joints3d_nonparam"}
+_SMPL_POSE = 72
 _IN_MILLIMETRES = 30.0  # no body is so many metres large, and none so few millimetres
 _CENTRE_PX = 1.0
 _ASSUMED = "NLF assumes 55 degrees over the longer side unless it is told"
@@ -42,24 +43,37 @@ _ASSUMED = "NLF assumes 55 degrees over the longer side unless it is told"
 
 def records(content: Any) -> dict[str, Any]:
     """The people of each image."""
-    while isinstance(content, dict) and len(content) == 1:
-        content = next(iter(content.values()))
-    if not isinstance(content, dict) or not content.keys() >= _NEEDED:
-        return {}
-    if not any(key in content for key in ("vertices3d", "joints3d", "vertices3d_nonparam", "joints3d_nonparam")):
-        return {}
-    if not isinstance(content["pose"], list) or np.ndim(_first(content["pose"])) < 2:
-        return {"": content}
-    count = len(content["pose"])
+    found = named_records(content, _is_record)
+    if len(found) != 1:
+        return found
+    ((name, batch),) = found.items()
+    if not _is_batch(batch["pose"]):
+        return found
+    count = len(batch["pose"])
     images = [
-        {key: value[i] for key, value in content.items() if isinstance(value, list) and len(value) == count}
+        {key: value[i] for key, value in batch.items() if isinstance(value, list) and len(value) == count}
         for i in range(count)
     ]
-    return {"": images[0]} if count == 1 else {str(i): image for i, image in enumerate(images)}
+    return {name: images[0]} if count == 1 else {str(i): image for i, image in enumerate(images)}
 
 
-def _first(images: list[Any]) -> Any:
-    return images[0] if images else None
+def _is_record(part: Any) -> bool:
+    return isinstance(part, dict) and part.keys() >= _NEEDED and not _SURFACES.isdisjoint(part)
+
+
+def _is_batch(poses: Any) -> bool:
+    """Whether these are lists over images, some of which may be of nobody, and not the poses of one image's people."""
+    if not isinstance(poses, list) or not poses:
+        return False
+    depths = [_depth(pose) for pose in poses]
+    return max(depths) >= 2 or (min(depths) == 1 and not any(map(len, poses)))
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and arrays are nested."""
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return value.ndim if isinstance(value, np.ndarray) else 0
 
 
 def read(record: dict[str, Any], given: Given) -> Scene:
@@ -68,6 +82,8 @@ def read(record: dict[str, Any], given: Given) -> Scene:
     vertices, joints = (_metres(rows.maybe(key, None, 3)) for key in ("vertices3d", "joints3d"))
     points = rows.maybe("joints2d", None, 2)
     camera = _camera(joints, points, given)
+    if not len(rows):
+        return Scene(camera, nobody())
     evidence: dict[str, Any] = {}
     if rows.has("boxes"):
         boxes = rows.get("boxes", 5)
@@ -75,26 +91,26 @@ def read(record: dict[str, Any], given: Given) -> Scene:
         evidence["scores"] = boxes[:, 4].clip(0, 1)
     if joints is not None and points is not None:
         check_pixels(camera, joints, points)
-    if len(rows) and np.size(rows.people[0]["pose"]) != _SMPL_POSE:
+    if np.size(rows.people[0]["pose"]) != _SMPL_POSE:
         if vertices is None:
             raise InputError("the file has parameters of another body than SMPL and no 'vertices3d'; save these too")
         limbs = None if joints is None else limbs_of(joints, SMPLX_LIMBS)
         people = rigid_people(vertices, given, "the triangles of its body model", limbs, joints_m=joints, **evidence)
         return Scene(camera, people)
-    pose, betas = rows.get("pose", 24, 3), rows.get("betas", None) if len(rows) else np.zeros((0, 10))
+    pose, betas = rows.get("pose", 24, 3), rows.get("betas", None)
     people = smpl_people(pose, betas, rows.get("trans", 3), given, vertices, joints, **evidence)
     return Scene(camera, people)
 
 
 def _metres(points: np.ndarray | None) -> np.ndarray | None:
-    if points is None or not points.size:
-        return points
+    if points is None:
+        return None
     return points / 1000 if np.median(np.ptp(points, 1).max(-1)) > _IN_MILLIMETRES else points
 
 
 def _camera(joints: np.ndarray | None, points: np.ndarray | None, given: Given) -> Camera:
     width, height = given.size()
-    if joints is None or points is None or not len(joints):
+    if joints is None or points is None:
         return given.camera(width, height, else_say=_ASSUMED)
     focal, cx, cy = solve_pinhole(joints.reshape(-1, 3), points.reshape(-1, 2))
     if max(abs(cx - width / 2), abs(cy - height / 2)) <= _CENTRE_PX:
@@ -106,11 +122,6 @@ ADAPTER = Adapter(
     name="nlf",
     title="NLF",
     reads="the dictionary of detect_smpl_batched (.npz, .pkl, .pt, .json), of one image or a batch",
-    frame="camera: x right, y down, z forward",
-    units="trans in metres; vertices and joints in millimetres (PyTorch) or metres (TensorFlow), told by their size",
-    translation="SMPL's, added to the posed model",
-    camera="solved from joints3d and joints2d, else --fov or --intrinsics (NLF's own default: 55 degrees, longer side)",
-    body="SMPL (your SMPL files, non-commercial licence); with SMPL-X rigid",
     records=records,
     read=read,
 )

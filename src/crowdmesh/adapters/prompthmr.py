@@ -22,12 +22,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from crowdmesh.adapters._bodies import limbs_of, rigid_people
+from crowdmesh.adapters._bodies import limbs_of, nobody, rigid_people
 from crowdmesh.adapters._padded import Square
 from crowdmesh.adapters._pixels import check_pixels
-from crowdmesh.adapters._rows import Rows, one_for_all
+from crowdmesh.adapters._rows import Rows
 from crowdmesh.adapters.base import Adapter, Given, named_records
 from crowdmesh.adapters.multi_hmr import SMPLX_LIMBS
 from crowdmesh.errors import InputError
@@ -62,10 +60,11 @@ def read(record: dict[str, Any], given: Given) -> Scene:
     rows = Rows.of(record, "vertices", (None, 3))
     width, height = given.size()
     square = Square.exactly(width, height, INPUT_SIDE)
+    K = rows.one("cam_int", 3, 3)
+    found = None if K is None else square.camera(float(K[0, 0]), float(K[0, 2]), float(K[1, 2]))
+    camera = given.camera(width, height, found)
     if not len(rows):
-        return Scene(given.camera(width, height), rigid_people(np.zeros((0, 0, 3)), given, ""))
-    K = one_for_all(rows.get("cam_int", 3, 3), "'cam_int'")
-    camera = given.camera(width, height, square.camera(float(K[0, 0]), float(K[0, 2]), float(K[1, 2])))
+        return Scene(camera, nobody())
     joints, points = rows.maybe("body_joints", None, 3), rows.maybe("body_joints2d", None, 2)
     if joints is not None and points is not None:
         check_pixels(camera, joints, square.to_photo(points))
@@ -78,11 +77,6 @@ ADAPTER = Adapter(
     name="prompthmr",
     title="PromptHMR",
     reads="output.pt of scripts/demo_phmr.py, or the same arrays as .npz or .json",
-    frame="camera: x right, y down, z forward",
-    units="metres",
-    translation="none to add; transl is SMPL-X's and already in the vertices",
-    camera="cam_int of the 896 px square input, brought back to the photograph",
-    body="rigid, the surface of SMPL-X (licensed); triangles from --faces",
     records=records,
     read=read,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crowdmesh._files import reading
 from crowdmesh.adapters import camerahmr, four_d_humans, multi_hmr, nlf, prompthmr, romp, sam3d_body, sat_hmr, table
-from crowdmesh.adapters._bodies import nobody
+from crowdmesh.adapters._extras import apart, beside, with_extras
 from crowdmesh.adapters._faces import read_faces
 from crowdmesh.adapters._files import WHAT, open_content
-from crowdmesh.adapters.base import Adapter, Given
+from crowdmesh.adapters.base import Adapter, Given, is_empty
 from crowdmesh.body import pose_people
 from crowdmesh.errors import CrowdMeshError, FormatError, InputError
-from crowdmesh.scene import Scene, scene_of
+from crowdmesh.scene import FORMAT, Scene, scene_of
 
 ADAPTERS: dict[str, Adapter] = {
     adapter.name: adapter
@@ -29,8 +31,6 @@ ADAPTERS: dict[str, Adapter] = {
 """Every adapter by its name."""
 
 AUTO = "auto"
-EXTRAS = ("image_size", "intrinsics", "faces", "stature_m")
-"""Keys of the plain table that may stand beside any system's own, at the top of the file."""
 
 
 def read_people(
@@ -45,7 +45,9 @@ def read_people(
 ) -> Scene:
     """A scene from a CrowdMesh ``.scene.npz``, a plain ``.npz`` / ``.json`` table of people, or another system's file.
 
-    What is said beside the file fills in what the file does not have; where it has it, both must agree.
+    What is said beside the file fills in what the file does not have; where it has it, both must agree. At the top of
+    another system's file may stand ``image_size``, ``intrinsics``, ``faces``, ``stature_m`` and, of one image's people,
+    ``age_years``, ``age_std_years``, ``male_probability`` and ``known_stature_m``, as in the plain table.
 
     Args:
         adapter: a name of :data:`ADAPTERS`; ``"auto"``: whichever system the file looks like.
@@ -66,6 +68,8 @@ def read_people(
     content = open_content(path, unpickle)
     given = _given(image_size, vertical_fov, intrinsics, faces)
     if _is_own(path, content, adapter):
+        if image is not None:
+            raise InputError(f"{path} is a scene, which is of one image; leave --image out")
         return _own_scene(path, content, given)
     chosen, records, given = _records(path, content, adapter, given)
     name = _chosen(path, records, image)
@@ -98,16 +102,22 @@ def read_scenes(
 
 def image_names(path: str | Path, adapter: str = AUTO, unpickle: bool = False) -> list[str]:
     """The names of the images in another system's file; ``[""]`` where it is of one image and does not name it."""
-    return list(_records(Path(path), open_content(Path(path), unpickle), adapter, Given())[1])
+    path = Path(path)
+    content = open_content(path, unpickle)
+    return [""] if _is_own(path, content, adapter) else list(_records(path, content, adapter, Given())[1])
 
 
 def identify(path: str | Path, unpickle: bool = False) -> list[str]:
     """Names of the adapters whose files look like this one; several, none, or most often one."""
-    return _identified(_split(open_content(Path(path), unpickle))[0])
+    path = Path(path)
+    content = open_content(path, unpickle)
+    return [] if _is_own(path, content, AUTO) else _identified(content)
 
 
 def _identified(content: Any) -> list[str]:
-    systems = [name for name, adapter in ADAPTERS.items() if name != "table" and adapter.looks_like(content)]
+    """The systems whose content this is, whatever stands beside their keys; a table alone where it is none's."""
+    rest, _ = apart(content)
+    systems = [name for name, adapter in ADAPTERS.items() if name != "table" and adapter.looks_like(rest)]
     return systems or (["table"] if table.looks_like(content) else [])
 
 
@@ -121,45 +131,46 @@ def _given(
     return Given(image_size, vertical_fov, intrinsics, triangles)
 
 
-def _split(content: Any) -> tuple[Any, dict[str, Any]]:
-    """Another system's content, and what its user put beside it; a table keeps all its keys."""
-    if not isinstance(content, dict) or not content.keys() & set(EXTRAS):
-        return content, {}
-    rest = {key: value for key, value in content.items() if key not in EXTRAS}
-    system = any(adapter.looks_like(rest) for name, adapter in ADAPTERS.items() if name != "table")
-    return (rest, {key: content[key] for key in EXTRAS if key in content}) if system else (content, {})
-
-
-def _beside(given: Given, extras: dict[str, Any]) -> Given:
-    """What was said, with what the file itself says beside its system's keys."""
-    changes: dict[str, Any] = {}
-    if "image_size" in extras:
-        size = np.asarray(extras["image_size"]).reshape(-1)
-        changes["image_size"] = given.size((int(size[0]), int(size[1]))) if size.size == 2 else tuple(size)
-    if "intrinsics" in extras:
-        if given.intrinsics is not None or given.vertical_fov is not None:
-            raise InputError("the file has 'intrinsics' of its own; leave --fov and --intrinsics out")
-        changes["intrinsics"] = np.asarray(extras["intrinsics"], float)
-    if "faces" in extras:
-        changes["faces"] = np.asarray(extras["faces"])
-    if "stature_m" in extras:
-        changes["stature_m"] = np.asarray(extras["stature_m"], float)
-    return replace(given, **changes)
-
-
 def _is_own(path: Path, content: Any, adapter: str) -> bool:
-    """Whether a file is a scene of this package; only archives have a header."""
-    return adapter == AUTO and isinstance(content, dict) and "header" in content and path.suffix.lower() != ".json"
+    """Whether a file is a scene of this package; only archives have a header.
+
+    Raises:
+        InputError: it is, and an adapter was asked for.
+    """
+    if not isinstance(content, dict) or "header" not in content or path.suffix.lower() == ".json":
+        return False
+    if adapter != AUTO and FORMAT in str(content["header"]):
+        raise InputError(f"{path} is a scene of this package; leave --adapter out")
+    return adapter == AUTO
 
 
 def _own_scene(path: Path, content: dict[str, Any], given: Given) -> Scene:
     scene = scene_of(content, path)
-    try:
+    with _one_sentence(path, "CrowdMesh scene", str(path)):
         given.size((scene.camera.width, scene.camera.height))
         given.camera(scene.camera.width, scene.camera.height, scene.camera)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        own = scene.people.faces
+        if given.faces is not None and (own is None or not np.array_equal(given.faces, own)):
+            raise InputError("the scene has bodies with triangles of their own; leave --faces out")
     return scene if scene.people.vertices_m is not None else replace(scene, people=pose_people(scene.people))
+
+
+@contextmanager
+def _one_sentence(path: Path, what: str, where: str) -> Iterator[None]:
+    """Whatever goes wrong with a file's values becomes one sentence that names the file.
+
+    Numbers may become infinite or NaN on the way without a warning; the checks refuse those.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except (InputError, FormatError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    except CrowdMeshError:
+        raise
+    except Exception:
+        with reading(path, what):
+            raise
 
 
 def _records(path: Path, content: Any, name: str, given: Given) -> tuple[Adapter, dict[str, Any], Given]:
@@ -170,7 +181,7 @@ def _records(path: Path, content: Any, name: str, given: Given) -> tuple[Adapter
     """
     if name != AUTO and name not in ADAPTERS:
         raise InputError(f"unknown adapter {name!r}; use {AUTO}, {', '.join(ADAPTERS)}")
-    content, extras = _split(content)
+    rest, extras = apart(content)
     found = _identified(content)
     if name == AUTO and len(found) > 1:
         raise InputError(f"{path} looks like results of several systems; say which with --adapter {' or '.join(found)}")
@@ -186,16 +197,14 @@ def _records(path: Path, content: Any, name: str, given: Given) -> tuple[Adapter
                 f"a system named by --adapter ({', '.join(n for n in ADAPTERS if n != 'table')})"
             )
         return adapter, {"": content}, given
-    try:
-        records, given = adapter.records(content), _beside(given, extras)
-    except CrowdMeshError as error:
-        raise type(error)(f"{path}: {error}") from error
-    if records:
-        return adapter, records, given
+    with _one_sentence(path, f"file of {adapter.title}", str(path)):
+        records = adapter.records(rest)
+        if not records and found in ([], ["table"]) and is_empty(rest) and not (extras and rest == {}):
+            records = {"": {}}
+        if records:
+            return adapter, records, beside(given, extras, len(records))
     if found:
         raise _of_another_system(path, found)
-    if _is_empty(content):
-        return adapter, {"": None}, given
     raise FormatError(f"{path} is no file of {adapter.title}: it has {_outline(content)}; read are: {adapter.reads}")
 
 
@@ -203,14 +212,6 @@ def _of_another_system(path: Path, found: list[str]) -> InputError:
     title, name = ADAPTERS[found[0]].title, found[0]
     looks = f"a {title}" if name == "table" else f"the output of {title}"
     return InputError(f"{path} looks like {looks}; use --adapter {name}")
-
-
-def _is_empty(content: Any, depth: int = 5) -> bool:
-    """Whether content says nothing: no people, in some nesting."""
-    if isinstance(content, np.ndarray):
-        return content.size == 0
-    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else [depth]
-    return content is None or (depth > 0 and all(_is_empty(part, depth - 1) for part in parts))
 
 
 def _outline(content: Any) -> str:
@@ -243,17 +244,11 @@ def _chosen(path: Path, records: dict[str, Any], image: str | None) -> str:
 
 
 def _read(path: Path, adapter: Adapter, image: str, record: Any, given: Given) -> Scene:
-    try:
-        scene = _empty(given) if record is None else adapter.read(record, given)
-    except (InputError, FormatError) as error:
-        where = f"{path}: image {image!r}" if image else str(path)
-        raise type(error)(f"{where}: {error}") from error
+    where, what = (f"{path}: image {image!r}", f", image {image!r}") if image else (str(path), "")
+    with _one_sentence(path, (WHAT if adapter.name == "table" else f"file of {adapter.title}") + what, where):
+        scene = adapter.read(record, given)
+        scene = replace(scene, people=with_extras(scene.people, given))
     if adapter.name == "table":
         return replace(scene, provenance={"source": path.name})
     provenance = {"source": path.name, "adapter": adapter.name, **({"image": image} if image else {})}
     return replace(scene, provenance=provenance)
-
-
-def _empty(given: Given) -> Scene:
-    width, height = given.size()
-    return Scene(given.camera(width, height), nobody())

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.adapters._bodies import SMPL_INDEX, limbs_of, rigid_people, smpl_people
+from crowdmesh.adapters._bodies import SMPL_INDEX, limbs_of, nobody, rigid_people, smpl_people
 from crowdmesh.adapters._padded import Square
 from crowdmesh.adapters._pixels import COCO_FROM_SMPL45, check_orthographic, check_pixels, coco17
 from crowdmesh.adapters._rows import Rows
@@ -66,6 +66,8 @@ def read(record: dict[str, Any], given: Given) -> Scene:
     """The scene of one image, out of ROMP's results."""
     rows, square, evidence = _common(record, given)
     camera = given.camera(square.width, square.height, square.camera(FOCAL_PER_SIDE, 0.5, 0.5))
+    if not len(rows):
+        return Scene(camera, nobody())
     place = rows.get("cam_trans", 3)
     joints, vertices = (
         None if points is None else points + place[:, None]
@@ -81,6 +83,8 @@ def read_bev(record: dict[str, Any], given: Given) -> Scene:
     """The scene of one image, out of BEV's results."""
     rows, square, evidence = _common(record, given)
     camera = given.camera(square.width, square.height, square.camera(FOCAL_PER_SIDE, 0.5, 0.5))
+    if not len(rows):
+        return Scene(camera, nobody())
     if not rows.has("joints"):
         raise FormatError("the people have no 'joints', without which cam_trans has no meaning; run BEV with calc_smpl")
     place, joints, vertices = rows.get("cam_trans", 3), rows.get("joints", None, 3), rows.maybe("verts", None, 3)
@@ -107,23 +111,18 @@ def _common(record: dict[str, Any], given: Given) -> tuple[Rows, Square, dict[st
     evidence: dict[str, Any] = {}
     if rows.has("center_confs"):
         evidence["scores"] = rows.get("center_confs", 1)[:, 0].clip(0, 1)
-    if rows.has("pj2d_org") and np.shape(rows.people[0]["pj2d_org"])[0] >= len(SMPL_INDEX):
-        evidence["keypoints_px"] = coco17(rows.get("pj2d_org", None, 2), COCO_FROM_SMPL45)
+    points = rows.maybe("pj2d_org", None, 2)
+    if points is not None and points.shape[1] >= len(SMPL_INDEX):
+        evidence["keypoints_px"] = coco17(points, COCO_FROM_SMPL45)
     return rows, square, evidence
 
 
 _READS = "simple_romp's NAME.npz or video_results.npz (pickled: --unpickle)"
-_CAMERA = "assumed: focal length 443.4/512 of the longer side, principal point in the middle of a square (60 degrees)"
 
 ADAPTER = Adapter(
     name="romp",
     title="ROMP",
     reads=_READS,
-    frame="camera: x right, y down, z forward",
-    units="metres, radians",
-    translation="cam_trans is SMPL's, added to the posed model",
-    camera=_CAMERA,
-    body="SMPL (your SMPL files, non-commercial licence)",
     records=records,
     read=read,
 )
@@ -131,11 +130,6 @@ BEV = Adapter(
     name="bev",
     title="BEV",
     reads=_READS,
-    frame="camera: x right, y down, z forward",
-    units="metres, radians",
-    translation="cam_trans is the middle of the hips, around which joints and vertices are centred",
-    camera=_CAMERA,
-    body="SMPL with the kid axis (your SMPL files, non-commercial licence); files with infants rigid",
     records=bev_records,
     read=read_bev,
 )

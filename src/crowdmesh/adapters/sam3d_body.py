@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.adapters._bodies import limbs_of, rigid_people
+from crowdmesh.adapters._bodies import limbs_of, nobody, rigid_people
 from crowdmesh.adapters._pixels import check_pixels, coco17, pinhole, solve_pinhole
-from crowdmesh.adapters._rows import Rows, one_for_all
+from crowdmesh.adapters._rows import Rows
 from crowdmesh.adapters.base import Adapter, Given, named_records
 from crowdmesh.errors import FormatError
 from crowdmesh.masks import Masks
@@ -36,6 +36,7 @@ _LIMBS = {
     "left_ankle": 13, "right_ankle": 14,
 }  # fmt: skip
 _NEEDED = {"pred_vertices", "pred_cam_t", "focal_length"}
+_MASK = "'mask' must be (height, width) of the image, alike for everybody"
 _CENTRE_PX = 1.0  # solved principal points this near the image's centre are meant to be there
 
 
@@ -56,7 +57,11 @@ def read(record: Any, given: Given) -> Scene:
     place = rows.get("pred_cam_t", 3)[:, None]
     masks = _masks(rows)
     width, height = given.size(None if masks is None else (masks.width, masks.height))
-    focal = float(one_for_all(rows.get("focal_length", 1), "'focal_length'")[0])
+    if not len(rows):
+        focal = rows.one("focal_length", 1)
+        found = None if focal is None else pinhole(focal[0], width / 2, height / 2, width, height)
+        return Scene(given.camera(width, height, found), nobody())
+    focal = float(rows.one("focal_length", 1)[0])  # type: ignore[index]
     joints = points = None
     centre = (width / 2, height / 2)
     if rows.has("pred_keypoints_3d", "pred_keypoints_2d"):
@@ -82,24 +87,34 @@ def read(record: Any, given: Given) -> Scene:
 
 
 def _masks(rows: Rows) -> Masks | None:
-    if not rows.has("mask"):
+    """Everybody's masks, empty for people without; ``None`` if nobody has one."""
+    some = {k: _mask(person["mask"]) for k, person in enumerate(rows.people) if person.get("mask") is not None}
+    if not some:
         return None
-    dense = [np.asarray(person["mask"]) for person in rows.people]
-    dense = [mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask for mask in dense]
-    if any(mask.ndim != 2 or mask.shape != dense[0].shape for mask in dense):
-        raise FormatError("'mask' must be (height, width) of the image, alike for everybody")
-    return Masks.from_dense(np.array(dense) > 0)
+    shapes = {mask.shape for mask in some.values()}
+    if len(shapes) > 1:
+        raise FormatError(_MASK)
+    dense = np.zeros((len(rows), *shapes.pop()), bool)
+    for k, mask in some.items():
+        dense[k] = mask
+    return Masks.from_dense(dense)
+
+
+def _mask(value: Any) -> np.ndarray:
+    try:
+        mask = np.asarray(value)
+    except ValueError as error:
+        raise FormatError(_MASK) from error
+    mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
+    if mask.ndim != 2 or mask.dtype.kind not in "biuf":
+        raise FormatError(_MASK)
+    return mask > 0
 
 
 ADAPTER = Adapter(
     name="sam3d-body",
     title="SAM 3D Body",
     reads="the list of people of process_one_image (.npz, .npy, .pkl, .pt, .json), or its arrays stacked over people",
-    frame="camera: x right, y down, z forward; vertices around the body's origin",
-    units="metres",
-    translation="pred_cam_t: where the body's origin stands; added to vertices and keypoints",
-    camera="focal_length; principal point solved from the 2D keypoints, else the centre",
-    body="rigid, the surface of MHR (Apache-2.0); triangles from --faces",
     records=records,
     read=read,
 )

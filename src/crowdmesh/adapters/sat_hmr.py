@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh.adapters._bodies import smpl_people
+from crowdmesh.adapters._bodies import nobody, smpl_people
 from crowdmesh.adapters._pixels import COCO_FROM_SMPL45, check_pixels, coco17
-from crowdmesh.adapters._rows import Rows, one_for_all
+from crowdmesh.adapters._rows import Rows
 from crowdmesh.adapters.base import Adapter, Given, named_records
 from crowdmesh.camera import Camera
 from crowdmesh.errors import FormatError, InputError
@@ -45,17 +45,22 @@ def _is_record(part: Any) -> bool:
 
 def read(record: Any, given: Given) -> Scene:
     """The scene of one image."""
-    if isinstance(record, dict) and np.ndim(record["pred_poses"]) > 2 and np.shape(record["pred_poses"])[-1] == 72:
+    poses = record.get("pred_poses", ()) if isinstance(record, dict) else ()
+    if np.ndim(poses) > 2 and np.shape(poses)[-1] == 72:
         raise FormatError(
             "'pred_poses' has a batch axis, so these are all queries of the network; save those above its threshold, "
             "outputs[name][0][chosen]"
         )
     rows = Rows.of(record, "pred_poses", (None,))
     width, height = given.size()
-    K = one_for_all(rows.get("pred_intrinsics", 3, 3), "'pred_intrinsics'")
+    K = rows.one("pred_intrinsics", 3, 3)
+    if K is None:
+        return Scene(given.camera(width, height), nobody())
     across, down = _scale(K, width, height)
     found = Camera(float(K[0, 0]) * across, float(K[1, 1]) * down, width / 2, height / 2, width, height)
     camera = given.camera(width, height, found)
+    if not len(rows):
+        return Scene(camera, nobody())
     evidence: dict[str, Any] = {}
     if rows.has("pred_confs"):
         evidence["scores"] = rows.get("pred_confs", 1)[:, 0].clip(0, 1)
@@ -88,11 +93,6 @@ ADAPTER = Adapter(
     name="sat-hmr",
     title="SAT-HMR or MA-HMR",
     reads="the network's outputs for one image, people above the threshold (.npz, .pkl, .pt, .json)",
-    frame="camera: x right, y down, z forward",
-    units="metres, radians",
-    translation="SMPL's, added to the posed model",
-    camera="pred_intrinsics of the network's input, brought back to the photograph",
-    body="SMPL, with MA-HMR's eleventh beta as AGORA's kid axis (your SMPL files, non-commercial licence)",
     records=records,
     read=read,
 )

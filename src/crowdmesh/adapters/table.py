@@ -10,6 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from crowdmesh.adapters._bodies import nobody
+from crowdmesh.adapters._values import (
+    STATURES_M,
+    array,
+    check_faces,
+    check_range,
+    check_stature,
+    image_size,
+    whole_numbers,
+)
 from crowdmesh.adapters.base import Adapter, Given
 from crowdmesh.body import BODIES, Anny, BodyModel, RigidBody, load_body, pose_people
 from crowdmesh.camera import Camera
@@ -24,12 +34,10 @@ PEOPLE_KEYS = (
     "keypoints_px", "age_years", "age_std_years", "male_probability", "known_stature_m", "masks",
 )  # fmt: skip
 
-# Outside these nobody's numbers are in metres: the stature, and the largest extent of a posed body along an axis.
-_STATURES_M = (0.2, 3.0)
+# Outside these nobody's largest extent along an axis is in metres.
 _EXTENTS_M = (0.1, 4.0)
 
 _SHAPE_SLACK = 1e-3
-_STATURE_TOLERANCE_M = 0.03
 
 Table = dict[str, Any]
 
@@ -62,7 +70,12 @@ def read(table: Table, given: Given) -> Scene:
             table["intrinsics"] = given.intrinsics
         elif given.vertical_fov is not None:
             table["vertical_fov_deg"] = np.degrees(given.vertical_fov)
-    if "faces" not in table and given.faces is not None and table.get("body", "rigid") == "rigid":
+    if given.faces is not None:
+        body = str(table.get("body", "rigid"))
+        if body != "rigid":
+            raise InputError(f"body {body!r} has triangles of its own; leave --faces out")
+        if "faces" in table:
+            check_faces(given.faces, whole_numbers(table, "faces"), "the table's own 'faces'")
         table["faces"] = given.faces
     scene = read_table(table)
     given.size((scene.camera.width, scene.camera.height))
@@ -78,37 +91,14 @@ def _refuse_unknown_keys(table: Table) -> None:
         raise InputError(f"unknown key {key!r}; {hint}")
 
 
-def _array(table: Table, key: str, kinds: str = "fiu") -> np.ndarray:
-    """The numbers under a key, of one of the kinds of NumPy; JSON's null becomes NaN."""
-    try:
-        value = np.asarray(table[key])
-        value = np.asarray(value, float) if value.dtype == object else value
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{key} must hold numbers in a regular array") from error
-    if value.dtype.kind not in kinds:
-        raise InputError(f"{key} must hold numbers in a regular array, got {value.dtype}")
-    return value
-
-
-def _whole_numbers(table: Table, key: str) -> np.ndarray:
-    value = _array(table, key)
-    wrong = value[~(np.isfinite(value) & (np.abs(value) < 2**53) & (value == np.rint(value)))]
-    if wrong.size:
-        raise InputError(f"{key} must hold whole numbers, got {wrong[0]:g}")
-    return value.astype(np.int64)
-
-
 def _camera(table: Table) -> Camera:
     if "image_size" not in table:
         raise InputError("the table lacks 'image_size', (width, height) in pixels")
-    size = _whole_numbers(table, "image_size")
-    if size.shape != (2,):
-        raise InputError(f"image_size must be (width, height), got shape {size.shape}")
-    width, height = int(size[0]), int(size[1])
+    width, height = image_size(table)
     if "intrinsics" in table:
-        return Camera.from_intrinsics(_array(table, "intrinsics"), width, height)
+        return Camera.from_intrinsics(array(table, "intrinsics"), width, height)
     if "vertical_fov_deg" in table:
-        fov = _array(table, "vertical_fov_deg")
+        fov = array(table, "vertical_fov_deg")
         if fov.size != 1:
             raise InputError(f"vertical_fov_deg must be one number, got shape {fov.shape}")
         return Camera.from_vertical_fov(math.radians(fov.item()), width, height)
@@ -120,15 +110,16 @@ def _people(table: Table, camera: Camera) -> People:
     if name != "rigid" and name not in BODIES:
         raise InputError(f"unknown body {name!r}; use rigid, {', '.join(BODIES)}")
     _check_keys(table, name)
-    values: Table = {key: _array(table, key) for key in PEOPLE_KEYS if key in table and key not in ("body", "masks")}
-    _check_lengths(values)
+    values: Table = {key: array(table, key) for key in PEOPLE_KEYS if key in table and key not in ("body", "masks")}
+    if not _check_lengths(values):
+        return nobody()
     for key in ("stature_m", "known_stature_m"):
         if key in values:
-            _check_range(values[key], _STATURES_M, f"{key} must be in metres")
+            check_range(values[key], STATURES_M, f"{key} must be in metres")
     if "masks" in table:
         values["masks"] = _masks(table, camera)
     if name == "rigid":
-        values["faces"] = _whole_numbers(table, "faces")
+        values["faces"] = whole_numbers(table, "faces")
         return _rigid(values)
     return _parametric(values, load_body(name))
 
@@ -156,25 +147,19 @@ def _check_keys(table: Table, body: str) -> None:
         )
 
 
-def _check_lengths(values: Table) -> None:
-    """Blame the arrays whose number of people differs from that of most others."""
+def _check_lengths(values: Table) -> int:
+    """The number of people; blame the arrays in which it differs from that of most others."""
     rows = {key: value.shape[0] if value.ndim else None for key, value in values.items() if key != "faces"}
     count = Counter(rows.values()).most_common(1)[0][0]
     for key, own in rows.items():
         if own is None or own != count:
             raise InputError(f"{key} must have shape ({count}, ...) for {count} people, got {values[key].shape}")
-
-
-def _check_range(per_person: np.ndarray, limits: tuple[float, float], demand: str) -> None:
-    """Refuse numbers in another unit; what is no number at all, ``People`` refuses."""
-    low, high = limits
-    wrong = per_person[(per_person < low) | (per_person > high)]
-    if wrong.size:
-        raise InputError(f"{demand}: {wrong[0]:g} lies outside {low:g} to {high:g}")
+    assert count is not None
+    return count
 
 
 def _masks(table: Table, camera: Camera) -> Masks:
-    masks = _array(table, "masks", "biuf")
+    masks = array(table, "masks", "biuf")
     if masks.ndim != 3 or masks.shape[1:] != (camera.height, camera.width):
         raise InputError(f"masks must have shape (people, {camera.height}, {camera.width}), got {masks.shape}")
     if not np.all((masks == 0) | (masks == 1)):
@@ -188,7 +173,7 @@ def _rigid(values: Table) -> People:
         raise InputError(f"vertices_m must have shape (people, vertices, 3), got {vertices.shape}")
     if not np.isfinite(vertices).all():
         raise InputError("vertices_m holds NaN or infinite values")
-    _check_range(np.ptp(vertices, 1).max(-1), _EXTENTS_M, "vertices_m must be in metres in the camera frame")
+    check_range(np.ptp(vertices, 1).max(-1), _EXTENTS_M, "vertices_m must be in metres in the camera frame")
     RigidBody(values["faces"], vertices.shape[1])
     values.setdefault("translation_m", vertices.mean(1, dtype=float))
     return People(body="rigid", **values)
@@ -204,13 +189,8 @@ def _parametric(values: Table, body: BodyModel) -> People:
     if isinstance(body, Anny):
         _check_shape(people.shape, body)
     own = body.stature(torch.from_numpy(people.shape).float()).double().numpy()
-    off = np.abs(people.stature_m - own)
-    if "stature_m" in values and np.any(off > _STATURE_TOLERANCE_M):
-        worst = int(off.argmax())
-        raise InputError(
-            f"stature_m of person {worst} is {people.stature_m[worst]:.3f} m but the shape makes {own[worst]:.3f} m; "
-            "leave it out"
-        )
+    if "stature_m" in values:
+        check_stature(people.stature_m, own)
     return replace(people, stature_m=own)
 
 
@@ -229,11 +209,6 @@ ADAPTER = Adapter(
     name="table",
     title="plain table of people",
     reads="an .npz or .json of named arrays (docs/conventions.md)",
-    frame="camera: x right, y down, z forward",
-    units="metres, radians",
-    translation="the body's own; rigid: the mean vertex unless given",
-    camera="intrinsics or vertical_fov_deg",
-    body="any: rigid, anny, anny-hd or smpl",
     records=lambda content: {"": content} if looks_like(content) else {},
     read=read,
 )
