@@ -9,6 +9,7 @@ import pytest
 import trimesh
 
 from crowdmesh.cli import main
+from crowdmesh.outputs.viewed import find_scenes, viewer_scene
 from crowdmesh.scene import Scene
 
 
@@ -47,7 +48,11 @@ def test_demo(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "pairs in the wrong order" in printed
-    assert {path.name for path in tmp_path.iterdir()} == {"picture.png", "scene.npz", "scene.glb"}
+    names = {"demo.scene.npz", "demo.before.npz", "demo.png", "demo.glb", "demo.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    (scene,) = find_scenes([tmp_path])
+    shown = viewer_scene(scene)
+    assert shown.name == "demo" and shown.before is not None and np.isfinite(shown.depth_std_m).all()
 
 
 def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -318,6 +318,11 @@ def evident(scene: Scene) -> Scene:
         boxes_px=random.uniform(0, 300, (3, 4)),
         scores=np.array([0.9, 0.8, 0.7]),
         age_years=np.array([31.0, np.nan, 4.0]),
+        age_std_years=np.array([2.0, np.nan, 1.0]),
+        male_probability=np.array([0.25, np.nan, 1.0]),
+        known_stature_m=np.array([np.nan, 1.75, 0.5]),
+        fit_error_px=np.array([np.nan, 2.5, 3.0]),
+        status=np.array([PersonStatus.PLACED, PersonStatus.KEPT_ALONE, PersonStatus.INITIAL]),
         keypoints_px=random.uniform(0, 300, (3, 17, 3)),
         masks=masks,
     )
@@ -333,16 +338,19 @@ def test_npz_holds_everything_exactly(tmp_path):
         "name": "opencv", "axes": "x right, y down, z forward (away from the viewer)", "origin": "camera", "units": "m"
     }  # fmt: skip
     assert header["body"] == "anny" and header["provenance"] == {"source": "test"}
-    expected = {
-        "intrinsics": CAMERA.K, "image_size": [640, 360], "camera_rotation": np.eye(3), "vertices": people.vertices_m,
-        "faces": load_body("anny").faces.numpy(), "joints": people.joints_m, "translation": people.translation_m,
-        "pose": people.pose, "shape": people.shape, "stature": people.stature_m, "status": people.status,
-        "boxes_px": people.boxes_px, "scores": people.scores, "age_years": people.age_years,
-        "keypoints_px": people.keypoints_px, "mask_runs": people.masks.runs, "mask_offsets": people.masks.offsets,
-    }  # fmt: skip
+    expected: dict = {"intrinsics": CAMERA.K, "image_size": [640, 360], "camera_rotation": np.eye(3)}
+    for field in fields(People):
+        value = getattr(people, field.name)
+        if field.name == "faces":
+            value = load_body("anny").faces.numpy()
+        assert value is not None, f"evident() tells nothing of {field.name}"
+        if field.name == "masks":
+            expected |= {"mask_runs": value.runs, "mask_offsets": value.offsets}
+        elif field.name != "body":  # which is in the header
+            expected[field.name.removesuffix("_m")] = value
     assert set(arrays) == set(expected)
     for name, value in expected.items():
-        assert np.array_equal(arrays[name], value, equal_nan=name == "age_years"), name
+        assert np.array_equal(arrays[name], value, equal_nan=True), name
 
 
 def test_json_is_a_table_of_people_and_camera(tmp_path):
@@ -351,7 +359,11 @@ def test_json_is_a_table_of_people_and_camera(tmp_path):
     table = json.loads(tmp_path.joinpath("a.json").read_text(), parse_constant=pytest.fail)  # no NaN in JSON
     assert table["camera"]["rotation"] == [[1, 0, 0], [0, 0, 1], [0, -1, 0]] and table["camera"]["fy"] == 510
     assert [row["age_years"] for row in table["people"]] == [31, None, 4]
-    assert table["people"][0]["male_probability"] is None
+    assert [row["male_probability"] for row in table["people"]] == [0.25, None, 1]
+    assert [row["known_stature"] for row in table["people"]] == [None, 175, 50]
+    told = {"translation", "stature", "known_stature", "box_px", "score"} | {field.name for field in fields(People)}
+    absent = {"translation_m", "stature_m", "known_stature_m", "boxes_px", "scores"}  # under the names before
+    assert told - absent - {"vertices_m", "joints_m", "faces", "masks"} <= set(table["people"][0])
     for k, row in enumerate(table["people"]):
         assert row["root"] == pytest.approx(there(scene.people.joints_m[k, 0], Frame("blender", units="cm")))
         assert row["box_px"] == pytest.approx(list(scene.people.boxes_px[k]))

@@ -69,7 +69,9 @@ def test_files_that_do_not_belong_together_are_refused(folder, tmp_path):
     with pytest.raises(FormatError, match="not a readable table of people"):
         viewer_scene(tmp_path / "party.scene.npz")
     (tmp_path / "party.json").unlink()
-    with pytest.raises(InputError, match="must show the same people"):
+    with pytest.raises(
+        InputError, match=r"party\.before\.npz is of 6 people in .* and its scene of 2 people in .*; delete"
+    ):
         viewer_scene(tmp_path / "party.scene.npz")
 
 
@@ -97,6 +99,26 @@ def test_export_writes_beside_the_scene_or_where_told(folder, tmp_path, capsys):
     assert sorted(nodes) == [f"person_{k}" for k in range(6)] and len(nodes["person_0"].vertices) > 10_000
     (folder / "party.export.glb").unlink()
     assert "wrote" in capsys.readouterr().out
+
+
+def test_export_never_writes_over_its_scene(folder, tmp_path, capsys):
+    own = tmp_path / "own.npz"
+    own.write_bytes((folder / "party.scene.npz").read_bytes())
+    before = own.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for target in (own, tmp_path / "link" / "own.npz"):
+        assert main(["export", str(own), "--out", str(target)]) == 1
+        assert "is the scene itself" in capsys.readouterr().err
+        assert own.read_bytes() == before
+
+
+@pytest.mark.parametrize("chosen", [[], ["--format", "json"]])
+def test_export_says_what_is_to_know_however_the_format_was_chosen(folder, tmp_path, capsys, chosen):
+    out = tmp_path / "a.json"
+    assert main(["export", str(folder / "party.scene.npz"), "--units", "cm", "--out", str(out), *chosen]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    (note,) = json.loads(out.read_text())["notes"]
+    assert note in printed
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

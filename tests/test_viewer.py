@@ -27,11 +27,12 @@ from crowdmesh.visual import person_colors
 from crowdmesh.visual._crowd import posed_vertices
 from crowdmesh.visual._viewer_layout import (
     FOV,
+    Shown,
+    View,
     World,
     photo_corners,
     photo_distance,
     rows,
-    shown_points,
     view_from_above,
     view_from_behind,
 )
@@ -89,21 +90,29 @@ def test_everybody_the_camera_and_its_photo_are_in_view(name, aspect):
     rng = np.random.default_rng(3)
     for _ in range(20):
         scene = balls(rng.uniform((-4, -1, 2), (4, 1, 12), (rng.integers(0, 9), 3)))
-        world = World.of(scene, FACES)
-        corners = photo_corners(CAMERA, photo_distance(scene, FACES))
-        points = world.place(shown_points(scene, None, FACES, FACES, corners))
-        view = {"behind": view_from_behind, "above": view_from_above}[name](points)
-        page = on_page_of(view, points)
+        world, shown = World.of(scene, FACES), everything_of(scene)
+        view = VIEWS[name](shown)
+        page = on_page_of(view, shown.points)
         assert (page[:, 2] > 0).all()
         assert (np.abs(page[:, :2]) < (aspect, 1.0)).all()
         filled = np.abs(page[:, :2] / (1.05, 1.0)).max()
         assert filled > 0.8  # and from no farther away than that takes
         assert np.allclose(page[:, :2].max(0), -page[:, :2].min(0), atol=1e-3)  # in the middle of the page
-        camera, photo = on_page_of(view, world.place(np.stack((np.zeros(3), corners.mean(0)))))
+        camera, photo = on_page_of(view, np.stack((shown.camera, shown.photo.mean(0))))
         assert camera[1] < photo[1]  # it looks up the page
         assert view.position[2] > world.camera_height_m
         if name == "behind":
             assert view.position[1] < 0
+
+
+VIEWS = {"behind": view_from_behind, "above": view_from_above}
+
+
+def everything_of(scene, before=None) -> Shown:
+    """What the views of a scene of balls must show."""
+    corners = photo_corners(scene.camera, photo_distance(scene, FACES))
+    stages = [(stage, FACES) for stage in (scene, before) if stage is not None]
+    return Shown.of(stages, World.of(scene, FACES), corners)
 
 
 def on_page_of(view, points) -> np.ndarray:
@@ -117,14 +126,62 @@ def on_page_of(view, points) -> np.ndarray:
 
 def test_one_misplaced_person_does_not_shrink_the_others():
     near = [(-1.0, 0.5, 4.0), (1.0, 0.5, 5.0), (0.0, 0.5, 6.0)]
-    corners = photo_corners(CAMERA, 0.7)
+    world, corners = World(1.5), photo_corners(CAMERA, 0.7)
     alone, lost, behind = (
-        shown_points(balls([*near, *more]), None, FACES, FACES, corners)
+        Shown.of([(balls([*near, *more]), FACES)], world, corners).points
         for more in ([], [(0, 0.5, 70.0)], [(0, 0.5, -3.0)])
     )
     assert np.array_equal(alone, lost) and np.array_equal(alone, behind)
-    before = shown_points(balls(near), balls([(5.0, 0.5, 8.0)]), FACES, FACES, corners)
+    before = everything_of(balls(near), balls([(5.0, 0.5, 8.0)])).points
     assert before[:, 0].max() == pytest.approx(5.3)  # people of the first guess are shown as well
+
+
+def crowds():
+    """Close-ups, ordinary crowds, a giant, and a child before the others."""
+    rng = np.random.default_rng(7)
+    for size in (1, 3, 8):
+        for near, far in ((0.5, 0.7), (0.9, 1.0), (1.0, 2.0), (2.0, 12.0)):
+            z = rng.uniform(near, far, size)
+            spread = rng.uniform((-0.4, 0.2), (0.4, 0.7), (size, 2)) * z[:, None]
+            yield balls(np.column_stack((spread, z)), radius=0.25)
+    yield balls([(0.0, 0.3, 0.8), (0.0, 0.3, 1.3)], radius=0.7)  # so large that the photo lies amid a body
+    yield balls([(0.0, 0.3, 0.8), (-1.0, 0.2, 4.0), (1.0, 0.2, 5.0), (0.0, 0.2, 6.0)], radius=0.25)
+
+
+def test_in_the_first_view_the_photo_hides_nobody():
+    higher = 0
+    for scene in crowds():
+        shown = everything_of(scene)
+        view = view_from_behind(shown)
+        corners = on_page_of(view, shown.photo)[:, :2].astype(np.float32)
+        world = World.of(scene, FACES)
+        for centre, vertices in zip(scene.people.translation_m, posed_vertices(scene), strict=True):
+            points = np.concatenate((centre[None], vertices))
+            page = on_page_of(view, world.place(points))[:, :2]
+            inside = [cv2.pointPolygonTest(corners, tuple(map(float, point)), False) > 0 for point in page]
+            assert not inside[0] and np.mean(inside[1:]) < 0.15
+        ahead = view.look_at - view.position
+        higher += -ahead[2] / np.linalg.norm(ahead) > math.sin(math.radians(30))
+        assert (photo_distance(scene, FACES) < scene.people.translation_m[:, 2] / 2).all()
+    assert 0 < higher < 14  # it looks down more only where it must
+
+
+def test_labels_of_a_close_up_stay_on_the_page(tmp_path):
+    pytest.importorskip("viser")
+    scene = balls([(-0.3, 0.6, 2.0), (0.3, 0.6, 2.2)], radius=0.85)
+    centres = scene.people.translation_m[:, None]
+    thin = (centres + (scene.people.vertices_m - centres) * (0.25, 1.0, 0.25)).astype(np.float32)
+    scene = replace(scene, people=replace(scene.people, vertices_m=thin))
+    write_html([ViewerScene("near", scene)], tmp_path / "page.html")
+    data = content(tmp_path / "page.html")[0]
+    labels = np.array([m["position"] for m in data["messages"] if "/label_" in m.get("name", "") and "position" in m])
+    assert np.allclose(labels[:, 2], World.of(scene, FACES).place(posed_vertices(scene))[..., 2].max(1) + 0.07)
+    look_at, position = (
+        np.array(message[name])
+        for message, name in zip(data["views"][0]["behind"], ("look_at", "position"), strict=True)
+    )
+    page = on_page_of(View(position, look_at), labels)
+    assert page[:, 1].max() < 0.9  # the text above it is 17 pixels high, of 400 or more
 
 
 def test_labels_say_what_is_known():
@@ -275,9 +332,7 @@ def on_screen(tab, scenes, name, points) -> np.ndarray:
     """(N, 2) column and row at which camera-frame points show in a view of the first photograph, computed here."""
     after, before = scenes[0].scene, scenes[0].before
     world = World.of(after, FACES)
-    corners = photo_corners(CAMERA, photo_distance(after, FACES))
-    shown = world.place(shown_points(after, before, FACES, FACES, corners))
-    page = on_page_of({"behind": view_from_behind, "above": view_from_above}[name](shown), world.place(points))
+    page = on_page_of(VIEWS[name](everything_of(after, before)), world.place(points))
     canvas = "[...document.querySelectorAll('canvas')].map((e) => e.getBoundingClientRect())"
     left, top, wide, high = tab.run(f"((b) => [b.x, b.y, b.width, b.height])({canvas}.find((b) => b.width > 200))")
     return np.column_stack((left + wide / 2 + page[:, 0] * high / 2, top + high / 2 - page[:, 1] * high / 2))

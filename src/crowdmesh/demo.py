@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crowdmesh.body import load_body
 from crowdmesh.dto import DTOConfig, Placement, place
-from crowdmesh.outputs import detailed
+from crowdmesh.outputs import PhotoOutput, detailed, write_outputs
 from crowdmesh.scene import Scene
 from crowdmesh.synth import PRESETS, World, mild, observe
-from crowdmesh.visual import comparison_picture, save_glb, save_png
+from crowdmesh.visual import comparison_picture, save_png, scene_faces
 
 _SEED, _SCENE = 3, 4
 
@@ -31,20 +30,18 @@ class Demo:
 
 
 def run_demo(folder: Path, config: DTOConfig | None = None) -> Demo:
-    """Build the crowd, make the classic mistakes, run DTO, write ``picture.png``, ``scene.npz``, ``scene.glb``.
+    """Build the crowd, make the classic mistakes, run DTO, write the files of a photograph called ``demo``.
 
     Six people of one scene of the synthetic world, all of them in view; upstream errors are mild and the camera is
-    known.
+    known. The picture, ``demo.png``, shows the truth as well.
     """
     world = World(PRESETS["demo"], _SEED).scene(_SCENE)
     errors = mild()
     seen = observe(world, replace(errors, hmr=replace(errors.hmr, focal_std=0.0, focal_bias=0.0)), _SEED)
     before, depth = seen.guess, seen.depth
     after, placement = place(before, depth, config)
-    files = (folder / "picture.png", folder / "scene.npz", folder / "scene.glb")
-    faces = load_body("anny-hd").faces.numpy()
-    fine_after = detailed(after)
-    save_png(files[0], comparison_picture(detailed(before), fine_after, faces, detailed(world.scene)))
-    after.save(files[1])
-    save_glb(fine_after, faces, files[2])
+    files = write_outputs(folder, "demo", PhotoOutput(after, (), before, placement))
+    fine = detailed(after)
+    picture = comparison_picture(detailed(before), fine, scene_faces(fine), detailed(world.scene))
+    save_png(folder / "demo.png", picture)
     return Demo(world.scene, before, after, placement, files)

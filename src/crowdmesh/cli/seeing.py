@@ -66,13 +66,17 @@ def export(
     from crowdmesh.outputs import detailed
     from crowdmesh.scene import Scene
     from crowdmesh.visual import Frame, export_notes, export_path, export_scene
+    from crowdmesh.visual.export import format_of
 
     if out is None and format is None:
         raise InputError("say what to write: --format glb, ply, obj, npz, json or smpl, or --out FILE")
     target = out if out is not None else export_path(scene, format or "glb")
-    loaded, axes = Scene.load(scene), Frame(frame, up, units)
-    files = export_scene(detailed(loaded) if detail else loaded, target, format, axes)
-    for note in export_notes(format, axes) if format else ():
+    if target.resolve() == scene.resolve():
+        raise InputError(f"{target} is the scene itself, which an export would overwrite; give --out another name")
+    chosen, axes = format_of(target, format), Frame(frame, up, units)
+    loaded = Scene.load(scene)
+    files = export_scene(detailed(loaded) if detail else loaded, target, chosen, axes)
+    for note in export_notes(chosen, axes):
         console().print(note, highlight=False, markup=False)
     console().print("\n".join(f"wrote {file}" for file in files), highlight=False, markup=False)
     return 0

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from crowdmesh.camera import Camera
 from crowdmesh.scene import Scene
-from crowdmesh.visual._crowd import Faces, ground_range, on_page, page_points, posed_vertices, surface_centres
+from crowdmesh.visual._crowd import Faces, ground_range, on_page, posed_vertices, surface_centres
 
 FOV = math.radians(40.0)
 """Vertical field of view of the viewer, radians."""
 
 _LEAST_ASPECT = 1.05  # width over height of the narrowest page in which everybody still fits
 _AIR = 0.88  # share of the page that is filled
-_DOWNWARD, _SIDEWARD = math.radians(27.0), math.radians(14.0)
+_SIDEWARD = math.radians(14.0)
+_DOWNWARD = tuple(math.radians(degrees) for degrees in range(27, 76, 4))  # the first from which nobody is hidden
+_MOST_HIDDEN = 0.1  # share of a person's vertices behind the photo
 _FROM_ABOVE = math.radians(88.0)  # not 90: looking along the upward axis, an orbit camera loses its heading
 
 _BISECTIONS = 30
@@ -25,7 +28,9 @@ _BISECTIONS = 30
 _CAMERA_HEIGHT_M = 1.5  # above the ground when nobody is there to stand on it
 _PHOTO_AT = 0.15  # of the median distance of the people
 _PHOTO_AT_M = (0.35, 3.0)
+_PHOTO_AT_MOST = 0.35  # of the depth of the nearest person
 _NOBODY_AT_M = 4.0
+_LABEL_ABOVE_M = 0.07
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +81,13 @@ class World:
 
 
 def photo_distance(scene: Scene, faces: Faces) -> float:
-    """How far in front of the camera its photo is shown, metres: near, yet large enough to be looked at."""
+    """How far in front of the camera its photo is shown, metres: well before everybody, yet large enough to see."""
     centres = surface_centres(posed_vertices(scene), faces)
     shown = on_page(centres)
-    median = float(np.median(ground_range(centres[shown]))) if shown.any() else _NOBODY_AT_M
-    return float(np.clip(_PHOTO_AT * median, *_PHOTO_AT_M))
+    if not shown.any():
+        return _PHOTO_AT * _NOBODY_AT_M
+    usual = np.clip(_PHOTO_AT * np.median(ground_range(centres[shown])), *_PHOTO_AT_M)
+    return float(min(usual, _PHOTO_AT_MOST * centres[shown, 2].min()))
 
 
 def photo_corners(camera: Camera, distance_m: float) -> Float[np.ndarray, "4 3"]:
@@ -89,25 +96,65 @@ def photo_corners(camera: Camera, distance_m: float) -> Float[np.ndarray, "4 3"]
     return camera.unproject(pixels, np.full(4, distance_m))
 
 
-def shown_points(
-    scene: Scene, before: Scene | None, faces: Faces, before_faces: Faces, corners: Float[np.ndarray, "4 3"]
-) -> Float[np.ndarray, "N 3"]:
-    """Camera-frame points the first view must show: people (but the far-out), the camera and its photo."""
-    people = [page_points([scene], faces)]
-    if before is not None:
-        people.append(page_points([before], before_faces))
-    return np.concatenate((*people, corners, np.zeros((1, 3))))
+def label_place(vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " 3"]:
+    """Where a person's label stands, in the viewer's world: a little above the head."""
+    low, high = vertices.min(0), vertices.max(0)
+    return np.array((*((low + high)[:2] / 2), high[2] + _LABEL_ABOVE_M))
 
 
-def view_from_behind(points: Float[np.ndarray, "N 3"]) -> View:
-    """From behind and above the photo's camera, a little from its left, so that the photo hides nobody."""
-    ahead = np.array((math.sin(_SIDEWARD), math.cos(_SIDEWARD), 0.0)) * math.cos(_DOWNWARD)
-    return _fit(points, ahead - (0.0, 0.0, math.sin(_DOWNWARD)))
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the first view must show, in the viewer's world: people (but the far-out), labels, the camera, its photo.
+
+    Attributes:
+        people: vertices, placed and, where there is one, of the first guess.
+        centres: of the surfaces of all of them.
+        camera: where the photo's camera stands.
+        photo: its corners, one after the other around it.
+    """
+
+    people: tuple[Float[np.ndarray, "_ _ 3"], ...]
+    centres: Float[np.ndarray, "N 3"]
+    camera: Float[np.ndarray, " 3"]
+    photo: Float[np.ndarray, "4 3"]
+
+    @classmethod
+    def of(cls, stages: Sequence[tuple[Scene, Faces]], world: World, corners: Float[np.ndarray, "4 3"]) -> Shown:
+        """Of the placed scene and its first guess with their triangles, and the photo's corners in the camera frame."""
+        people, centres = [], []
+        for scene, faces in stages:
+            vertices = posed_vertices(scene)
+            middle = surface_centres(vertices, faces)
+            kept = on_page(middle)
+            people.append(world.place(vertices[kept]))
+            centres.append(world.place(middle[kept]))
+        return cls(tuple(people), np.concatenate(centres), world.place(np.zeros(3)), world.place(corners))
+
+    @property
+    def points(self) -> Float[np.ndarray, "M 3"]:
+        """All that must be on the page."""
+        bodies = [body for people in self.people for body in people]
+        return np.concatenate((*bodies, *(label_place(body)[None] for body in bodies), self.camera[None], self.photo))
 
 
-def view_from_above(points: Float[np.ndarray, "N 3"]) -> View:
+def view_from_behind(shown: Shown) -> View:
+    """From behind the photo's camera, a little from its left, and so high above that the photo hides nobody.
+
+    Where it hides somebody from every height, from where it hides least.
+    """
+    views, hidden = [], []
+    for downward in _DOWNWARD:
+        ahead = np.array((math.sin(_SIDEWARD), math.cos(_SIDEWARD), 0.0)) * math.cos(downward)
+        views.append(_fit(shown.points, ahead - (0.0, 0.0, math.sin(downward))))
+        hidden.append(_hidden(views[-1], shown))
+        if hidden[-1] <= _MOST_HIDDEN:
+            break
+    return views[int(np.argmin(hidden))]
+
+
+def view_from_above(shown: Shown) -> View:
     """The bird's eye: straight down, the photo's camera looking up the page."""
-    return _fit(points, np.array((0.0, math.cos(_FROM_ABOVE), -math.sin(_FROM_ABOVE))))
+    return _fit(shown.points, np.array((0.0, math.cos(_FROM_ABOVE), -math.sin(_FROM_ABOVE))))
 
 
 def _fit(points: Float[np.ndarray, "N 3"], ahead: Float[np.ndarray, " 3"]) -> View:
@@ -116,9 +163,7 @@ def _fit(points: Float[np.ndarray, "N 3"], ahead: Float[np.ndarray, " 3"]) -> Vi
     With slopes t, a point (x, y, depth) along the page's axes is in view of a camera at (a, b, c) when
     |x - a| <= t (depth - c), and alike for y: four half-spaces whose supporting planes meet in the place.
     """
-    right = np.cross(ahead, (0.0, 0.0, 1.0))
-    right /= np.linalg.norm(right)
-    axes = np.stack((right, np.cross(ahead, right), ahead))
+    axes = _page_axes(ahead)
     page = points @ axes.T
     depth = page[:, 2]
     slopes = np.array((_LEAST_ASPECT, 1.0)) * _AIR * math.tan(FOV / 2)
@@ -130,6 +175,30 @@ def _fit(points: Float[np.ndarray, "N 3"], ahead: Float[np.ndarray, " 3"]) -> Vi
     ]
     middle = (depth.min() + depth.max()) / 2
     return View(np.array((*centre, back)) @ axes, np.array((*centre, middle)) @ axes)
+
+
+def _page_axes(ahead: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
+    """Rows: right and down on the page, and the unit direction in which one looks."""
+    right = np.cross(ahead, (0.0, 0.0, 1.0))
+    right /= np.linalg.norm(right)
+    return np.stack((right, np.cross(ahead, right), ahead))
+
+
+def _hidden(view: View, shown: Shown) -> float:
+    """The largest share of a person that lies on the photo in a view; 1 if somebody's centre does."""
+    ahead = (view.look_at - view.position) / np.linalg.norm(view.look_at - view.position)
+    axes = _page_axes(ahead)
+
+    def on_photo(points: Float[np.ndarray, "*n 3"]) -> Bool[np.ndarray, "*n"]:
+        page, quad = ((some - view.position) @ axes.T for some in (points, shown.photo))
+        page, quad = page[..., :2] / page[..., 2:], quad[:, :2] / quad[:, 2:]
+        (dx, dy), (x, y) = (np.roll(quad, -1, 0) - quad).T, np.moveaxis(page[..., None, :] - quad, -1, 0)
+        side = dx * y - dy * x  # of each edge
+        return (side > 0).all(-1) | (side < 0).all(-1)
+
+    if on_photo(shown.centres).any():
+        return 1.0
+    return max((float(on_photo(people).mean(1).max()) for people in shown.people if len(people)), default=0.0)
 
 
 def _middle(along: Float[np.ndarray, " N"], depth: Float[np.ndarray, " N"], low: float, high: float) -> float:

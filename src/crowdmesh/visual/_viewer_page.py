@@ -20,12 +20,13 @@ from crowdmesh.visual._crowd import Faces, posed_vertices, scene_faces
 from crowdmesh.visual._viewer_layout import (
     FOV,
     Row,
+    Shown,
     View,
     World,
+    label_place,
     photo_corners,
     photo_distance,
     rows,
-    shown_points,
     view_from_above,
     view_from_behind,
 )
@@ -46,7 +47,6 @@ _SKY, _FLOOR, _SKY_INTENSITY = (255, 255, 255), (186, 182, 178), 1.5
 _LAMP_FROM, _LAMP_INTENSITY = (-3.0, -5.0, 6.0), 1.7  # over the left shoulder of who looks from behind
 _SECTION_M = 5.0
 _LINE_PX = 2.0
-_LABEL_ABOVE_M = 0.07
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +115,9 @@ def _add_scene(server: viser.ViserServer, index: int, shown: ViewerScene) -> _No
     root_node = server.scene.add_frame(root, show_axes=False, visible=index == 0)
     corners = photo_corners(scene.camera, photo_distance(scene, faces))
     photo = _add_camera(server, root, scene, world, corners)
-    points = world.place(shown_points(scene, before, faces, before_faces, corners))
-    _add_ground(server, root, points)
+    stages = [(scene, faces)] + ([] if before is None else [(before, before_faces)])
+    within = Shown.of(stages, world, corners)
+    _add_ground(server, root, within.points)
     placed_rows = rows(scene, faces, shown.stature_std_m, shown.depth_std_m)
     placed, placed_labels = _add_people(server, f"{root}/placed", scene, faces, world, placed_rows, True)
     guess, guess_labels, guess_rows = None, None, []
@@ -124,7 +125,7 @@ def _add_scene(server: viser.ViserServer, index: int, shown: ViewerScene) -> _No
         guess_rows = rows(before, before_faces, None, None)
         guess, guess_labels = _add_people(server, f"{root}/first_guess", before, before_faces, world, guess_rows, False)
     labels = tuple(label for label in (placed_labels, guess_labels) if label is not None)
-    views = {"behind": view_from_behind(points), "above": view_from_above(points)}
+    views = {"behind": view_from_behind(within), "above": view_from_above(within)}
     return _Nodes(root_node, photo, placed, guess, labels, views, placed_rows, guess_rows)
 
 
@@ -208,11 +209,10 @@ def _add_people(
             color=rgb8(colors[row.person]),
             side="double",
         )
-        low, high = vertices.min(0), vertices.max(0)
         server.scene.add_label(
             f"{name}/labels/label_{row.person}",
             row.label,
-            position=(*((low + high)[:2] / 2), high[2] + _LABEL_ABOVE_M),
+            position=label_place(vertices),
             anchor="bottom-center",
             font_screen_scale=0.9,
         )

@@ -2,7 +2,7 @@
 
 from crowdmesh.visual.export.frame import Frame, FrameName, Units, Up
 from crowdmesh.visual.export.glb import save_glb
-from crowdmesh.visual.export.write import FORMATS, Format, export_notes, export_path, export_scene
+from crowdmesh.visual.export.write import FORMATS, Format, export_notes, export_path, export_scene, format_of
 
 __all__ = [
     "FORMATS",
@@ -14,5 +14,6 @@ __all__ = [
     "export_notes",
     "export_path",
     "export_scene",
+    "format_of",
     "save_glb",
 ]

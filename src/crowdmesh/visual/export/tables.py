@@ -39,7 +39,8 @@ def write_npz(scene: Scene, path: Path, frame: Frame) -> None:
     vertices, faces, joints     (K, V, 3), (F, 3), (K, J, 3) in the file's frame
     translation, pose, shape    (K, 3), (K, J, 3), (K, S): with them the body model, posed in metres, gives the
                                 vertices. ``rigid``: the translation is a point, and there is neither pose nor shape
-    stature, status             (K,), and ``PersonStatus`` values (K,)
+    stature, known_stature      (K,), (K,); NaN: nobody measured this person
+    status                      (K,) ``PersonStatus`` values
     boxes_px, scores ...        the evidence, with the names of ``People``; masks as ``mask_runs``, ``mask_offsets``
     ==========================  ===========================================================================
     """
@@ -55,6 +56,7 @@ def write_npz(scene: Scene, path: Path, frame: Frame) -> None:
         "pose": parameters.pose,
         "shape": parameters.shape,
         "stature": people.stature_m * frame.per_metre,
+        "known_stature": _known_stature(people, frame),
         "status": people.status,
         "mask_runs": None if people.masks is None else people.masks.runs,
         "mask_offsets": None if people.masks is None else people.masks.offsets,
@@ -71,9 +73,9 @@ def write_json(scene: Scene, path: Path, frame: Frame) -> None:
     """
     people = scene.people
     rows = person_values(people, turned_parameters(people, frame), frame)
-    root = _root(people, frame)
+    root, known_stature = _root(people, frame), _known_stature(people, frame)
     for k, row in enumerate(rows):
-        row["root"] = plain(root, k)
+        row |= {"root": plain(root, k), "known_stature": plain(known_stature, k)}
         row |= {_SINGULAR.get(name, name): plain(getattr(people, name), k) for name in _EVIDENCE}
     camera = camera_values(scene.camera) | {
         "rotation": frame.rotation.tolist(),
@@ -139,6 +141,10 @@ def _root(people: People, frame: Frame) -> np.ndarray | None:
     if people.joints_m is None or people.body == "rigid":
         return None
     return turned(people.joints_m[:, 0].astype(float), frame)
+
+
+def _known_stature(people: People, frame: Frame) -> np.ndarray | None:
+    return None if people.known_stature_m is None else people.known_stature_m * frame.per_metre
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def export_scene(
         AssetError: the files of a licensed body are missing.
     """
     path = Path(path)
-    format = _format(path, format)
+    format = format_of(path, format)
     frame = (frame or Frame()).or_else(_USUAL[format])
     if len(scene.people) == 0:
         raise InputError(f"there is nobody in this scene to write to {path.name}")
@@ -96,8 +96,13 @@ def export_notes(format: Format, frame: Frame | None = None) -> tuple[str, ...]:
     return unit_notes(frame) if format in ("npz", "json", "smpl") else ()
 
 
-def _format(path: Path, format: Format | None) -> Format:
-    """The format of a file, checked against its suffix."""
+def format_of(path: str | Path, format: Format | None = None) -> Format:
+    """The format of a file to write: the one asked for, checked against its suffix, or that of the suffix.
+
+    Raises:
+        InputError: a suffix that is unknown or not the format's, or the name of a scene file.
+    """
+    path = Path(path)
     suffix = path.suffix.lower()
     if format is None:
         of_suffix: dict[str, Format] = {_SUFFIXES[name]: name for name in FORMATS if name != "smpl"}
