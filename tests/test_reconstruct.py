@@ -147,7 +147,7 @@ def test_several_photographs_together_give_what_each_gives_alone(crowd):
 
 def test_weights_that_come_while_the_first_photograph_is_made_do_not_spoil_the_next_run(crowd, folder):
     """A signature taken before the download would say that nothing was there."""
-    ours, photos = reconstructor(crowd), [folder / "photos" / name for name in ("a.jpg", "b.jpg")]
+    ours, photos = reconstructor(crowd, found=False), [folder / "photos" / name for name in ("a.jpg", "b.jpg")]
     fetched = []
     real, upstream = ours.experts.persons.detect, ours.experts.persons
     upstream.detect = lambda images: fetched.append("weights") or real(images)
@@ -224,7 +224,7 @@ def test_a_given_field_of_view_takes_the_doubt_about_the_focal_length_away(crowd
     assert Reconstructor(experts).config.focal_std > 0
 
 
-@pytest.mark.parametrize("batch", [1, 4, 9])
+@pytest.mark.parametrize("batch", [1, 4])
 def test_one_bad_image_does_not_stop_the_rest(crowd, folder, batch):
     photos = folder / "photos"
     (photos / "broken.jpg").write_bytes((photos / "a.jpg").read_bytes()[:2000])
