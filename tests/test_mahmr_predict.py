@@ -246,7 +246,7 @@ def test_predict_says_that_it_found_nobody(tmp_path, capsys):
         (["--weights", "nowhere.safetensors"], "nowhere"),
         (["--weights", "{weights}", "--fov", "0.6"], "--fov is the vertical field of view in degrees"),
         (["--weights", "{weights}", "--threshold", "1.5"], "threshold must lie in"),
-        (["--weights", "{weights}", "--device", "cuda"], "no CUDA device"),
+        (["--weights", "{weights}", "--device", "cuda"], "device cuda cannot be used"),
     ],
 )
 def test_what_predict_cannot_use(weights, tmp_path, capsys, extra, message):
