@@ -135,3 +135,15 @@ def test_heights_given_on_the_command_line_add_to_those_in_the_file(crowd, tmp_p
     np.testing.assert_allclose(people.stature_m[:3], [1.5, 1.6, 1.8], atol=5e-3)
     assert main([*place_it, "--stature", "0=1.5", "--stature", "0=1.8"]) == 1
     assert "person 0 has 1.5 m already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("people", "image", "stem"), [
+    ("out/a.scene.npz", None, "a"), ("table.json", None, "table"), ("labels.npz", "x/im.jpg", "labels.x_im"),
+    ("labels.npz", "y/im.jpg", "labels.y_im"),
+])  # fmt: skip
+def test_images_of_one_file_get_files_of_their_own(people, image, stem):
+    from pathlib import Path
+
+    from crowdmesh.cli.photos import _stem
+
+    assert _stem(Path(people), image) == stem

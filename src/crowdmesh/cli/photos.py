@@ -188,27 +188,23 @@ def place(
     from crowdmesh.dto import place as run
     from crowdmesh.outputs import PhotoOutput, write_outputs
 
-    guess = read_people(
-        people,
-        adapter,
-        image_size=image_size,
-        vertical_fov=None if fov is None else math.radians(fov),
-        intrinsics=None if intrinsics is None else _matrix(*intrinsics),
-        image=image,
-        unpickle=unpickle,
-        faces=faces,
-    )
+    angle = None if fov is None else math.radians(fov)
+    matrix = None if intrinsics is None else _matrix(*intrinsics)
+    guess = read_people(people, adapter, image_size, angle, matrix, image, unpickle, faces)
     guess = with_statures(guess, stature)
     relative = RelativeDepth.load(depth, kind)
     check_writable(out)
     placed, placement = run(guess, relative, dto_config(preset, prior))
-    stem = people.name.removesuffix(people.suffix).removesuffix(".scene")
-    if image is not None:
-        stem = f"{stem}.{Path(image).stem}"
-    files = write_outputs(out, f"{stem}.placed", PhotoOutput(placed, placement.notes, guess, placement))
+    files = write_outputs(out, f"{_stem(people, image)}.placed", PhotoOutput(placed, placement.notes, guess, placement))
     _print_placement(guess, placed, placement)
     console().print("\n".join(f"wrote {file}" for file in files), highlight=False)
     return 0
+
+
+def _stem(people: Path, image: str | None) -> str:
+    """Name of the outputs: the file's, with the image's where the file holds several."""
+    stem = people.name.removesuffix(people.suffix).removesuffix(".scene")
+    return stem if image is None else f"{stem}.{Path(image).with_suffix('').as_posix().replace('/', '_')}"
 
 
 def _matrix(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
