@@ -299,6 +299,7 @@ def test_convert_then_predict(tmp_path, capsys):
     assert "converted file already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_convert_to_onnx(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     small = tiny(112, depth=2, early_depth=1, decoder_depth=1, queries=2, pose_depth=1, shape_depth=1)

@@ -177,10 +177,7 @@ def test_affine_optimum_is_stationary_for_a_general_optimiser():
 # ---- both solvers on people whose statures are known -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("config", "kind"), [
-    pytest.param(best(), "disparity", marks=pytest.mark.slow), pytest.param(best(), "depth", marks=pytest.mark.slow),
-    (paper(), "depth"),
-])  # fmt: skip
+@pytest.mark.parametrize(("config", "kind"), [(best(), "disparity"), (best(), "depth"), (paper(), "depth")])
 def test_statures_are_better_than_frame_by_frame(config, kind):
     together, alone = [], []
     for seed in range(3):
@@ -194,9 +191,7 @@ def test_statures_are_better_than_frame_by_frame(config, kind):
     assert np.mean(together) < 0.04
 
 
-@pytest.mark.parametrize(("config", "frames", "tolerance"), [
-    pytest.param(best(), 40, 0.1, marks=pytest.mark.slow), (paper(), 150, 0.2),
-])  # fmt: skip
+@pytest.mark.parametrize(("config", "frames", "tolerance"), [(best(), 40, 0.1), (paper(), 150, 0.2)])
 def test_long_videos_neither_shrink_nor_flatten_people(config, frames, tolerance):
     """A residual that falls when everybody shrinks, or moves to one depth, would outweigh the prior in many frames."""
     stature, evidence, ids = synthetic(frames, noise=0.08, seed=1, kind="depth")
@@ -215,7 +210,6 @@ def test_spread_shrinks_with_frames_but_not_below_what_they_share():
     assert np.all(exact.stature_std_m < many.stature_std_m)
 
 
-@pytest.mark.slow
 def test_one_bad_frame_is_outvoted():
     stature, evidence, ids = synthetic(12, noise=0.03)
     relative = evidence[4].cues.relative_depth.copy()
