@@ -252,7 +252,7 @@ def test_who_has_no_depth_evidence_in_a_frame_has_the_stature_of_the_others(conf
     status = np.where(hidden, 0, PersonStatus.KEPT_NOT_VISIBLE)
     evidence[2] = replace(evidence[2], cues=replace(evidence[2].cues, status=status))
     solution = solve_tracks(evidence, ids, config)
-    found, shared, _ = solution._solution(2)
+    found, shared = solution._solution(2)
     assert found.status[0] == PersonStatus.PLACED_FROM_STATURE and shared[0]
     assert 1.7 * found.depth_ratio[0] == pytest.approx(solution.tracks.stature_m[0])
     np.testing.assert_array_equal(solution.tracks.evident, [4, 5, 5, 5, 5, 5])

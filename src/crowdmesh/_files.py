@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -122,6 +123,16 @@ def read_npy(path: Path, what: str = "NumPy array") -> np.ndarray:
             raise ValueError("it is not a NumPy .npy array")
         file.seek(0)
         return np.load(file, allow_pickle=False)
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array in an open ``.npy`` file, whose content follows; ValueError where there is none."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError("it is of an unknown NumPy version")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from crowdmesh._files import read_npy, read_npz, reading
+from crowdmesh._files import read_npy, read_npy_header, read_npz, reading
 from crowdmesh._unpickle import UnpicklingError, plain
 from crowdmesh.adapters._joblib import JoblibUnpickler
 from crowdmesh.errors import FormatError, InputError
@@ -79,22 +79,13 @@ def _torch(path: Path) -> Any:
 
 def _npy(path: Path, unpickle: bool) -> Any:
     with reading(path, WHAT), path.open("rb") as file:
-        dtype = _header(file)
+        dtype = read_npy_header(file)[1]
     if dtype.kind != "O":
         return read_npy(path, WHAT)
     _demand(path, unpickle)
     with reading(path, WHAT), path.open("rb") as file:
-        _header(file)
+        read_npy_header(file)
         return _plain_content(file.read())
-
-
-def _header(file: Any) -> np.dtype:
-    """The type of the array in an open ``.npy`` file, whose content follows."""
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError("it is of an unknown NumPy version")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)[2]
 
 
 def _pickled_entries(path: Path) -> list[str]:
@@ -106,7 +97,7 @@ def _pickled_entries(path: Path) -> list[str]:
         for entry in archive.infolist():
             if entry.filename.endswith(".npy"):
                 with archive.open(entry) as file:
-                    if _header(file).kind == "O":
+                    if read_npy_header(file)[1].kind == "O":
                         names.append(entry.filename)
     return names
 
@@ -126,7 +117,7 @@ def _npz_of_objects(path: Path, pickled: list[str]) -> dict[str, Any]:
                 _check_growth(entry.file_size, entry.compress_size)
             with archive.open(entry) as file:
                 if entry.filename in pickled:
-                    _header(file)
+                    read_npy_header(file)
                     content[name] = _plain_content(file.read())
                 else:
                     content[name] = np.lib.format.read_array(file, allow_pickle=False)

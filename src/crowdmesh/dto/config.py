@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from crowdmesh.errors import InputError
@@ -202,6 +202,10 @@ class DTOConfig:
         low, high = self.stature_range_m
         if not 0 < low < high:
             raise InputError(f"stature_range_m must be (low, high) with 0 < low < high, got {self.stature_range_m}")
+
+    def with_focal_std(self, focal_std: float | None) -> DTOConfig:
+        """With the error that the camera's source states (``None``: it states none); the paper's presets know none."""
+        return self if focal_std is None or self.focal_std == 0 else replace(self, focal_std=focal_std)
 
 
 def best() -> DTOConfig:

@@ -106,18 +106,15 @@ class TrackSolution:
         """The frame's people in their place; ``scene`` is the first guess whose evidence was measured."""
         track, evidence = self.seen.of_frame(frame), self.evidence[frame]
         scene = posed_scene(scene, body)
-        solution, shared, size_error = self._solution(frame)
+        solution, shared = self._solution(frame)
         evident = self.seen.split(self.answer.evident)[frame]
         moved = np.array([PersonStatus(int(s)).placed for s in solution.status], bool)
         scene = replace(scene, people=self._of_track(scene.people, track, moved))
         prior = self.answer.prior
         expected = StaturePrior(prior.mean_m[track], prior.std_m[track], prior.group[track])
         placed, placement = finish(scene, body, evidence.cues, expected, solution, reshape, self.config)
-        # A depth that follows from a known stature has the error of the size in the image as well.
-        size_std = np.where(shared, size_error * placement.initial_depth_m * placement.depth_ratio, 0.0)
         status = np.where(moved & shared & ~evident, PersonStatus.PLACED_FROM_STATURE, placement.status)
-        placement = replace(placement, status=status, depth_std_m=np.hypot(placement.depth_std_m, size_std))
-        return replace(placed, people=replace(placed.people, status=status)), placement
+        return replace(placed, people=replace(placed.people, status=status)), replace(placement, status=status)
 
     def _of_track(self, people: People, track: np.ndarray, moved: np.ndarray) -> People:
         """The people with age and sex of their tracks, and those who move with its shape too."""
@@ -132,8 +129,8 @@ class TrackSolution:
             changes["shape"] = np.where(moved[:, None], pooled.shape[track], people.shape)
         return replace(people, **changes)
 
-    def _solution(self, frame: int) -> tuple[Solution, np.ndarray, np.ndarray]:
-        """The frame's solution with the statures of the tracks, who has such a stature, and their size errors."""
+    def _solution(self, frame: int) -> tuple[Solution, np.ndarray]:
+        """The frame's solution with the statures of the tracks, and who has such a stature."""
         solution, evidence, track = self.answer.solutions[frame], self.evidence[frame], self.seen.of_frame(frame)
         evident = self.seen.split(self.answer.evident)[frame]
         size_error = self.seen.split(self.answer.size_error)[frame]
@@ -150,8 +147,14 @@ class TrackSolution:
             implausible = shared & ((stature < low) | (stature > high))
             status = np.where(implausible, PersonStatus.KEPT_IMPLAUSIBLE_STATURE, status)
         spread = np.where(shared, std, solution.stature_std_m)
-        solution = replace(solution, status=status.astype(np.int64), depth_ratio=ratio, stature_std_m=spread)
-        return solution, shared, size_error
+        solution = replace(
+            solution,
+            status=status.astype(np.int64),
+            depth_ratio=ratio,
+            stature_std_m=spread,
+            size_error=np.where(shared, size_error, 0.0),
+        )
+        return solution, shared
 
 
 def place_tracks(

@@ -94,10 +94,7 @@ class Reconstructor:
 
     def place(self, guess: Guess, depth: RelativeDepth) -> Reconstruction:
         """Put the people of a first guess in their place."""
-        config = self.config
-        if guess.focal_std is not None and config.focal_std > 0:  # the presets of the paper know no such error
-            config = replace(config, focal_std=guess.focal_std)
-        scene, placement = place(guess.scene, depth, config)
+        scene, placement = place(guess.scene, depth, self.config.with_focal_std(guess.focal_std))
         return Reconstruction(scene, guess.scene, depth, placement, (*guess.notes, *placement.notes))
 
     def guess(self, images: Sequence[InputImage]) -> list[Guess]:

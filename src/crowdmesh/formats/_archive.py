@@ -7,9 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from crowdmesh._files import reading
+from crowdmesh._files import read_npy_header, reading
 from crowdmesh._unpickle import ArrayUnpickler, PickledArray, plain
 from crowdmesh.errors import FormatError, InputError
 
@@ -67,11 +65,7 @@ def _npz(path: Path, what: str, unpickle: bool) -> Any:
         if entry.file_size > max(_HARMLESS_BYTES, _LARGEST_GROWTH * entry.compress_size):
             raise ValueError(f"it would unpack to {entry.file_size / 2**20:.0f} MiB, which no annotations do")
         with archive.open(entry) as file:
-            version = np.lib.format.read_magic(file)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError("its entry is of an unknown NumPy version")
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
+            shape, dtype = read_npy_header(file)
             if dtype.kind != "O" or shape != ():
                 raise ValueError(f"its {KEY} must be one dictionary, got {dtype} of shape {shape}")
             if not unpickle:

@@ -28,7 +28,7 @@ from crowdmesh.video._table import write_table
 from crowdmesh.video._work import WorkFolder
 from crowdmesh.video.frames import Frame, Report, read_frames
 from crowdmesh.video.tracking import Tracker, TrackingConfig
-from crowdmesh.visual import save_glb
+from crowdmesh.visual import save_glb, scene_faces
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``"reading"``, ``"placing"``), the frames done and all frames."""
@@ -215,9 +215,7 @@ def _solve(
 ) -> tuple[TrackSolution, BodyModel, list[np.ndarray]]:
     """Who is who, and how tall: all frames together."""
     tracker, ids, body, settings = Tracker(config.tracking), [], None, reconstructor.config
-    focal_std = getattr(reconstructor.experts.camera, "focal_std", None)
-    if focal_std is not None and settings.focal_std > 0:
-        settings = replace(settings, focal_std=focal_std)
+    settings = settings.with_focal_std(getattr(reconstructor.experts.camera, "focal_std", None))
     for number in numbers:
         people = work.scene(number).people
         boxes = np.zeros((0, 4)) if len(people) == 0 else people.boxes_px
@@ -237,7 +235,7 @@ def _write(folder: Path, stem: str, scene: Scene) -> list[Path]:
     mesh = folder / f"{stem}.glb"
     if len(scene.people):
         shown = detailed(scene)
-        save_glb(shown, body_of(shown.people).faces.numpy(), mesh)
+        save_glb(shown, scene_faces(shown), mesh)
         return [*files, mesh]
     mesh.unlink(missing_ok=True)
     return files
