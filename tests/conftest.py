@@ -30,6 +30,7 @@ _CHECKED = [
         "metrics",
         "outputs",
         "people",
+        "pgt",
         "raster",
         "scene",
         "synth",

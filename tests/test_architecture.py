@@ -24,7 +24,7 @@ FLOORS = {
     "_raster_kernel": 1, "raster": 1, "body": 1, "metrics": 1,
     "dto": 2, "visual": 2,
     "synth": 3, "experts": 3, "mahmr": 3, "adapters": 3, "formats": 3,
-    "outputs": 4,
+    "outputs": 4, "pgt": 4,
     "benchmarks": 5, "video": 5,
     "_terminal": 6, "demo": 6, "doctor": 6, "cli": 6,
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Sets of placed people from millions of images: built in shards, stopped and resumed at will."""
