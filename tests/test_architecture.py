@@ -78,6 +78,7 @@ def test_public_names():
         "crowdmesh.synth": importlib.import_module("crowdmesh.synth").__all__,
         "crowdmesh.metrics": importlib.import_module("crowdmesh.metrics").__all__,
         "crowdmesh.formats": importlib.import_module("crowdmesh.formats").__all__,
+        "crowdmesh.pgt": importlib.import_module("crowdmesh.pgt").__all__,
         "crowdmesh.video": importlib.import_module("crowdmesh.video").__all__,
         "crowdmesh.outputs": importlib.import_module("crowdmesh.outputs").__all__,
         "crowdmesh.benchmarks": importlib.import_module("crowdmesh.benchmarks").__all__,

@@ -15,7 +15,7 @@ from crowdmesh.assets import UserFile, Weights
 from crowdmesh.cli import main
 from crowdmesh.doctor import examine
 from crowdmesh.errors import AssetError, InputError
-from crowdmesh.experts import Device, ExpertOptions, load_experts
+from crowdmesh.experts import Device, ExpertOptions, load_experts, presets
 from crowdmesh.experts.attributes_file import AttributesFromFile
 from crowdmesh.experts.depth_anything import DepthAnythingV2
 from crowdmesh.experts.detections_file import DetectionsFromFile
@@ -29,6 +29,7 @@ def nothing_here(tmp_path, monkeypatch):
     monkeypatch.setenv("CROWDMESH_ASSETS", str(tmp_path / "assets"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    presets._network.cache_clear()  # networks that other tests have loaded
     return tmp_path
 
 

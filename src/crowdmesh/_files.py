@@ -11,7 +11,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -44,8 +44,11 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path with the same suffix beside ``path``; rename it onto ``path`` when the block succeeds.
+
+    Args:
+        durable: once renamed, the file survives a power cut; while it is written, :func:`sweep` leaves it alone.
 
     Raises:
         InputError: the folder cannot be made or written, or the disk refuses (it is full, say). Any other error of
@@ -54,25 +57,94 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        handle, temporary = _temporary(path, durable)
     except OSError as error:
         raise InputError(
             f"cannot write to folder {path.parent}: {error.strerror}; choose another output folder"
         ) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        with writing(path):
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            if handle is not None:
+                os.fsync(handle)
+            temporary.replace(path)
+            if durable:
+                sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what a disk says while ``path`` is written (it is full, say) into one InputError."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
         raise InputError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sweep(folder: Path, pattern: str) -> int:
+    """Delete what processes that were killed left of files whose names match ``pattern`` (as in ``Path.glob``).
+
+    Only files of :func:`atomic_path` with ``durable``, which a living process holds locked. Where the file system has
+    no locks, or the files are somebody else's, they stay. Returns how many were deleted.
+    """
+    swept = 0
+    for leftover in folder.glob(f".{pattern}"):
+        try:
+            handle = os.open(leftover, os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            _lock(handle, wait=False)
+            leftover.unlink(missing_ok=True)
+            swept += 1
+        except OSError:
+            continue
+        finally:
+            os.close(handle)
+    return swept
+
+
+def _temporary(path: Path, durable: bool) -> tuple[int | None, Path]:
+    """A new temporary file beside ``path``; if it is to be durable open, and locked where the file system has locks."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        if not durable:
+            os.close(handle)
+            return None, Path(name)
+        with suppress(OSError):
+            _lock(handle, wait=True)
+        if os.fstat(handle).st_nlink:  # no other process swept it before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _lock(handle: int, wait: bool) -> None:
+    """Lock a file until it is closed or its process dies.
+
+    Raises:
+        OSError: another process holds it and there is no waiting, or the file system has no locks.
+    """
+    import fcntl  # there is none on Windows, where nothing else of this module needs it
+
+    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextmanager
@@ -127,12 +199,17 @@ def read_npy(path: Path, what: str = "NumPy array") -> np.ndarray:
 
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of the array in an open ``.npy`` file, whose content follows; ValueError where there is none."""
+    shape, _, dtype = read_npy_layout(file)
+    return shape, dtype
+
+
+def read_npy_layout(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """As :func:`read_npy_header`, and between the two whether the first axis runs fastest (Fortran order)."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError("it is of an unknown NumPy version")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
+    return read(file)
 
 
 def _reason(error: BaseException) -> str:

@@ -35,6 +35,23 @@ def progress() -> Progress:
     return Progress(*columns, console=console(err=True), transient=True)
 
 
+def rate_progress() -> Progress:
+    """Like :func:`progress`, with a field ``says`` that the caller fills, for rates and times that are theirs."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[says]}"))
+    return Progress(*columns, console=console(err=True), transient=True)
+
+
+def duration_text(seconds: float) -> str:
+    """A time in two units: ``2 d 3 h``, ``3 h 20 min``, ``4 min 10 s``, ``12 s``."""
+    seconds = max(round(seconds), 0)
+    for large, small, size, part in (("d", "h", 86400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if seconds >= size:
+            return f"{seconds // size} {large} {seconds % size // part} {small}"
+    return f"{seconds} s"
+
+
 def console(err: bool = False) -> Console:
     """The terminal, or the error stream."""
     from rich.console import Console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 
 MIN_SIDE_PX = 16
 """Smallest accepted image side; no person can be found in less."""
+
+# As Pillow names the formats that OpenCV decodes for us, and EXIF's tag for images that lie on their side.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -38,12 +43,43 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror}") from error
-    if not len(data):
-        raise FormatError(f"image {path} is empty (0 bytes); copy or download it again")
-    image = _decode(data)
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes | UInt8[np.ndarray, " N"], name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """The image of an encoded file, as from :func:`read_image`; messages say ``name``.
+
+    Raises:
+        InputError: an image side shorter than 16 pixels.
+        FormatError: empty, truncated, corrupt, or not an image of these formats.
+    """
+    _check_content(data, name)
+    image = _decode(np.frombuffer(data, np.uint8))
     if image is None:
-        raise FormatError(f"{path} is truncated, corrupt or not a JPEG, PNG, WebP, TIFF or BMP image; check the file")
-    return check_image(image, f"image {path}")
+        raise _undecodable(name)
+    return check_image(image, f"image {name}")
+
+
+def encoded_size(data: bytes, name: str) -> tuple[int, int]:
+    """(height, width) of the upright image in an encoded file, from its header alone; messages say ``name``.
+
+    A TIFF is decoded.
+
+    Raises:
+        FormatError: empty, or not an image of the formats of :func:`read_image`.
+    """
+    from PIL import Image
+
+    _check_content(data, name)
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            if image.format == "TIFF":  # versions of Pillow differ in whether its size is that of the upright image
+                return decode_image(data, name).shape[:2]
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) in _LYING
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _undecodable(name) from error
+    return (width, height) if turned else (height, width)
 
 
 def check_image(image: UInt8[np.ndarray, "H W 3"], name: str = "the image") -> UInt8[np.ndarray, "H W 3"]:
@@ -94,6 +130,15 @@ def _expand(path: Path) -> list[Path]:
 
 def _looks_like_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _check_content(data: bytes | np.ndarray, name: str) -> None:
+    if not len(data):
+        raise FormatError(f"image {name} is empty (0 bytes); copy or download it again")
+
+
+def _undecodable(name: str) -> FormatError:
+    return FormatError(f"{name} is truncated, corrupt or not a JPEG, PNG, WebP, TIFF or BMP image; check the file")
 
 
 def _decode(data: UInt8[np.ndarray, " N"]) -> UInt8[np.ndarray, "H W 3"] | None:

@@ -81,13 +81,7 @@ def smpl_people(
         limbs = None if joints_m is None else limbs_of(joints_m, SMPL_INDEX)
         return rigid_people(vertices_m, given, "the triangles of SMPL", limbs, joints_m=joints_m, **evidence)
     check_faces(given.faces, body.faces.numpy(), "SMPL, whose parameters the file has")
-    size = len(body.shape_params)
-    betas = betas if betas.shape[1] in (10, 11) else betas[:, :10]
-    if betas.shape[1] > size and np.any(betas[:, size:]):
-        raise InputError(
-            "the file has the kid axis of SMPL-A, and no smpl_kid_template.npy lies beside the SMPL model; put it there"
-        )
-    betas = np.pad(betas, ((0, 0), (0, max(0, size - betas.shape[1]))))[:, :size]
+    betas = betas_for(body, betas)
     if translation_m is None:
         assert joints_m is not None
         translation_m = _from_joints(body, pose, betas, joints_m)
@@ -107,6 +101,21 @@ def smpl_people(
     if joints_m is not None:
         _check_agreement(people.joints_m, joints_m[:, : people.joints_m.shape[1]], "skeleton")
     return people
+
+
+def betas_for(body: SMPL, betas: Float[np.ndarray, "K S"]) -> Float[np.ndarray, "K S2"]:
+    """As many betas as the body has, from ten, or eleven with AGORA's kid axis last; of more, the first ten count.
+
+    Raises:
+        InputError: somebody is on the kid axis, and the body has none.
+    """
+    size = len(body.shape_params)
+    betas = betas if betas.shape[1] in (10, 11) else betas[:, :10]
+    if betas.shape[1] > size and np.any(betas[:, size:]):
+        raise InputError(
+            "the file has the kid axis of SMPL-A, and no smpl_kid_template.npy lies beside the SMPL model; put it there"
+        )
+    return np.pad(betas, ((0, 0), (0, max(0, size - betas.shape[1]))))[:, :size]
 
 
 @torch.no_grad()

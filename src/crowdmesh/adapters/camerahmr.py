@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from crowdmesh.adapters._bodies import betas_for as betas_for  # part of what this door offers
 from crowdmesh.adapters._bodies import nobody, smpl_people
 from crowdmesh.adapters._pixels import COCO_FROM_OPENPOSE
 from crowdmesh.adapters._rows import Rows, count, numbers
@@ -97,16 +98,41 @@ def _matrix(camera: dict[str, Any]) -> Any:
 
 def read(record: dict[str, Any], given: Given) -> Scene:
     """The scene of one image."""
-    columns = {key: value for key, value in record.items() if key not in _FLAGS}
-    once = np.shape(columns.get("cam_int", ())) == (3, 3)
-    shared = {"cam_int": columns.pop("cam_int")} if once else {}
-    rows = Rows.stacked(columns, count(columns["pose_cam"], "pose_cam") if columns else 0, shared)
+    rows = _rows(record)
     K = rows.one("cam_int", 3, 3)
     if K is None:
         return Scene(given.camera(*given.size()), nobody())
     width, height = _size(K, given)
     camera = given.camera(width, height, Camera.from_intrinsics(K, width, height))
     return Scene(camera, _people(rows, given) if len(rows) else nobody())
+
+
+def arrays(record: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The people of one image as arrays over people, not yet bodies; empty for nobody.
+
+    ``pose_cam`` (K, 24, 3), ``shape`` (K, 10 or more), ``trans_cam`` (K, 3), ``cam_int`` (K, 3, 3) and, where the file
+    has them, ``boxes_px`` (K, 4) and ``keypoints_px`` (K, 17, 3).
+
+    Raises:
+        FormatError: of another shape or length, or with NaN; names the person and the entry.
+    """
+    rows = _rows(record)
+    if not len(rows):
+        return {}
+    found = {
+        "pose_cam": rows.get("pose_cam", 24, 3),
+        "shape": rows.get("shape", None),
+        "trans_cam": rows.get("trans_cam", 3),
+        "cam_int": rows.get("cam_int", 3, 3),
+    }
+    return found | {name: value for name, value in _evidence(rows).items() if value is not None}
+
+
+def _rows(record: dict[str, Any]) -> Rows:
+    columns = {key: value for key, value in record.items() if key not in _FLAGS}
+    once = np.shape(columns.get("cam_int", ())) == (3, 3)
+    shared = {"cam_int": columns.pop("cam_int")} if once else {}
+    return Rows.stacked(columns, count(columns["pose_cam"], "pose_cam") if columns else 0, shared)
 
 
 def _size(K: np.ndarray, given: Given) -> tuple[int, int]:
@@ -122,18 +148,28 @@ def _size(K: np.ndarray, given: Given) -> tuple[int, int]:
 
 
 def _people(rows: Rows, given: Given) -> People:
-    boxes = keypoints = None
-    if rows.has("center", "scale"):
-        centre, side = rows.get("center", 2), 200 * rows.get("scale", 1)
-        boxes = np.concatenate((centre - side / 2, centre + side / 2), 1)
-    if rows.has("gtkps"):
-        keypoints = _keypoints(rows.get("gtkps", None, 3))
     betas = rows.get("shape", None)
     pose, translation = rows.get("pose_cam", 24, 3), rows.get("trans_cam", 3)
-    return smpl_people(pose, betas, translation, given, boxes_px=boxes, keypoints_px=keypoints)
+    return smpl_people(pose, betas, translation, given, **_evidence(rows))
 
 
-def _keypoints(points: np.ndarray) -> np.ndarray | None:
+def _evidence(rows: Rows) -> dict[str, np.ndarray | None]:
+    boxes = keypoints = None
+    if rows.has("center", "scale"):
+        boxes = boxes_px(rows.get("center", 2), rows.get("scale", 1))
+    if rows.has("gtkps"):
+        keypoints = coco_keypoints(rows.get("gtkps", None, 3))
+    return {"boxes_px": boxes, "keypoints_px": keypoints}
+
+
+def boxes_px(center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(K, 4) left, top, right, bottom of square boxes by ``center`` (K, 2) and ``scale`` (K, 1), side / 200."""
+    half = 100 * scale
+    return np.concatenate((center - half, center + half), 1)
+
+
+def coco_keypoints(points: np.ndarray) -> np.ndarray | None:
+    """COCO's 17 points among ``gtkps`` (K, 44 or more, 3), confidences from 0 to 1; ``None`` where there are fewer."""
     if points.shape[1] < _SPIN_FIRST + 19:
         return None
     coco, limbs = points[:, COCO_FROM_OPENPOSE], points[:, [_SPIN_FIRST + i for i in _SPIN_LIMBS]]

@@ -100,6 +100,34 @@ def read_scenes(
         yield name, _read(path, chosen, name, record, given)
 
 
+class PeopleFile:
+    """A file of anybody's, opened once and held in memory, whose images are read in any order.
+
+    Arguments and errors are those of :func:`read_people`.
+
+    Attributes:
+        names: of its images, in the file's order; ``[""]`` where it is of one and does not name it.
+    """
+
+    def __init__(self, path: str | Path, adapter: str = AUTO, unpickle: bool = False) -> None:
+        self._path = Path(path)
+        content = open_content(self._path, unpickle)
+        self._own, self.names = None, [""]
+        if _is_own(self._path, content, adapter):
+            self._own = content
+        else:
+            self._adapter, self._records, self._given = _records(self._path, content, adapter, Given())
+            self.names = list(self._records)
+
+    def scene(self, name: str, image_size: tuple[int, int] | None = None, vertical_fov: float | None = None) -> Scene:
+        """The scene of one of its images; an image size that the file says itself goes before ``image_size``."""
+        if self._own is not None:
+            return _own_scene(self._path, self._own, _given(None, vertical_fov, None, None))
+        size = self._given.image_size or image_size
+        given = replace(self._given, image_size=size, vertical_fov=vertical_fov)
+        return _read(self._path, self._adapter, name, self._records[name], given)
+
+
 def image_names(path: str | Path, adapter: str = AUTO, unpickle: bool = False) -> list[str]:
     """The names of the images in another system's file; ``[""]`` where it is of one image and does not name it."""
     path = Path(path)

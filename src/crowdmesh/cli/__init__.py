@@ -11,6 +11,7 @@ from crowdmesh.cli.judging import bench, demo, evaluate, synth
 from crowdmesh.cli.networks import convert, download
 from crowdmesh.cli.photos import place, predict, reconstruct
 from crowdmesh.cli.seeing import export, view
+from crowdmesh.cli.sets import build, report
 from crowdmesh.cli.video import track
 from crowdmesh.errors import CrowdMeshError
 
@@ -32,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point of the ``crowdmesh`` command; returns the exit code."""
     verbs = {
         "reconstruct": reconstruct, "track": track, "predict": predict, "place": place, "view": view,
-        "export": export, "evaluate": evaluate, "synth": synth, "bench": bench, "demo": demo,
+        "export": export, "build": build, "report": report, "evaluate": evaluate, "synth": synth, "bench": bench,
+        "demo": demo,
         "download": download, "convert": convert, "doctor": doctor,
     }  # fmt: skip
     try:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,6 +24,8 @@ TrackPreset = Literal["best", "paper"]
 Prior = Literal["marginal", "paper", "lms", "agnostic"]
 Kind = Literal["disparity", "depth", "metric"]
 WorldName = Literal["mixed", "family", "adults", "crowd", "occluded", "jump", "partial", "demo"]
+LayoutName = Literal["world", "4dhumans"]
+StrengthName = Literal["mild", "nominal", "strong"]
 TableName = Literal["main", "depth", "focal", "worlds", "trials"]
 BenchmarkName = Literal["relative-human", "mupots", "3dpw", "hi4d", "agora", "bedlam", "panoptic"]
 ExpertSet = Literal["lite", "open", "paper", "official"]
@@ -108,6 +113,20 @@ def dto_config(preset: Preset, prior: Prior | None) -> DTOConfig:
 
     config = PRESETS[preset]()
     return config if prior is None else replace(config, prior=prior)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM, which batch schedulers send before they kill, ends the block like Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_writable(folder: Path) -> None:

@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 import tyro
 
 from crowdmesh._terminal import console, progress, table
-from crowdmesh.cli._options import BenchmarkName, Flag, Preset, TableName, WorldName, check_writable, dto_config
+from crowdmesh.cli._options import (
+    BenchmarkName,
+    Flag,
+    LayoutName,
+    Preset,
+    StrengthName,
+    TableName,
+    WorldName,
+    check_writable,
+    dto_config,
+)
 from crowdmesh.errors import InputError
 
 
@@ -112,28 +122,49 @@ def synth(
     scenes: int = 100,
     preset: WorldName = "mixed",
     seed: int = 0,
-    per_shard: int = 64,
+    layout: LayoutName = "world",
+    errors: StrengthName | None = None,
+    per_shard: int | None = None,
     workers: int = 1,
 ) -> int:
-    """Synthetic scenes with exact truth: pictures, depth, masks, bodies, in shards that the Python API reads.
+    """Synthetic scenes with exact truth: shards that the Python API reads, or a label set to build from.
 
     Args:
-        out: folder of the shards; finished shards are kept, so the same command goes on where it stopped.
+        out: output folder; finished scenes are kept, so the same command goes on where it stopped.
         scenes: how many.
         preset: which world.
         seed: of all its random numbers.
-        per_shard: scenes per file.
+        layout: world: pictures, depth, masks and bodies as they are, in shards; 4dhumans: photographs, labels of one
+            person at a time, detections, ages and depth maps as upstream networks would give them.
+        errors: 4dhumans: how wrong these networks are (default: nominal).
+        per_shard: world: scenes per file (default: 64).
         workers: processes.
     """
+    if layout == "world" and errors is not None:
+        raise InputError("--errors are those of labels; give --layout 4dhumans with it")
+    if layout == "4dhumans" and per_shard is not None:
+        raise InputError("--per-shard belongs to --layout world; label sets have no shards")
     check_writable(out)
-    from crowdmesh.synth import PRESETS, World, write_shards
+    from crowdmesh.synth import PRESETS, STRENGTHS, World, write_label_set, write_shards
 
+    world = World(PRESETS[preset], seed)
     with progress() as bar:
         task = bar.add_task("scenes", total=scenes)
-        folder = write_shards(
-            World(PRESETS[preset], seed), scenes, out, per_shard, workers, lambda done: bar.advance(task, done)
-        )
-    console().print(f"{scenes} scenes in {folder.shards} shards in {out}", highlight=False, markup=False)
+
+        def report(done: int) -> None:
+            bar.advance(task, done)
+
+        if layout == "world":
+            folder = write_shards(world, scenes, out, 64 if per_shard is None else per_shard, workers, report)
+            lines = [f"{scenes} scenes in {folder.shards} shards in {out}"]
+        else:
+            made = write_label_set(world, scenes, out, STRENGTHS[errors or "nominal"](), workers, report)
+            files = f"--persons {made.detections} --ages {made.ages} --depth-model {made.depth}"
+            lines = [
+                f"{scenes} images in {out}, their labels in {made.labels}; build a set of them with",
+                f"crowdmesh build --source 4dhumans --data {out} --out SET {files} --keypoints none --mesh none",
+            ]
+    console().print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

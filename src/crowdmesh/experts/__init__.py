@@ -18,9 +18,10 @@ from crowdmesh.experts.base import (
     MeshExpert,
     PersonDetector,
 )
+from crowdmesh.experts.first_guess import Guess
 from crowdmesh.experts.options import ExpertOptions
 from crowdmesh.experts.presets import load_experts
-from crowdmesh.experts.reconstruct import Guess, Reconstruction, Reconstructor, reconstruct
+from crowdmesh.experts.reconstruct import Reconstruction, Reconstructor, reconstruct
 
 __all__ = [
     "AttributeExpert",

@@ -1,9 +1,10 @@
-"""One box per person."""
+"""Boxes of people: how far they overlap, which belong together, and one per person."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
 
 
 def box_overlap(a: Float[np.ndarray, "A 4"], b: Float[np.ndarray, "B 4"]) -> Float[np.ndarray, "A B"]:
@@ -12,6 +13,33 @@ def box_overlap(a: Float[np.ndarray, "A 4"], b: Float[np.ndarray, "B 4"]) -> Flo
     shared = np.prod(np.maximum(sides, 0.0), axis=-1)
     area_a, area_b = np.prod(a[:, 2:] - a[:, :2], axis=-1), np.prod(b[:, 2:] - b[:, :2], axis=-1)
     return shared / np.maximum(area_a[:, None] + area_b[None, :] - shared, np.finfo(np.float64).tiny)
+
+
+def box_inside(a: Float[np.ndarray, "A 4"], b: Float[np.ndarray, "B 4"]) -> Float[np.ndarray, "A B"]:
+    """Share of every box of ``b`` that lies inside every box of ``a``."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    area = np.prod(b[:, 2:] - b[:, :2], axis=-1)
+    return np.prod(np.maximum(sides, 0.0), axis=-1) / np.maximum(area, np.finfo(np.float64).tiny)
+
+
+def match_boxes(a: Float[np.ndarray, "A 4"], b: Float[np.ndarray, "B 4"], min_overlap: float) -> Int[np.ndarray, " A"]:
+    """The box of ``b`` for each box of ``a`` (-1: none), none twice: as many pairs as possible whose intersection over
+    union is at least ``min_overlap``, and of these the largest overlap."""
+    overlap = box_overlap(a, b)
+    return best_pairs(overlap >= min_overlap, overlap)
+
+
+def best_pairs(valid: Bool[np.ndarray, "A B"], worth: Float[np.ndarray, "A B"]) -> Int[np.ndarray, " A"]:
+    """The partner of each of A (-1: none), none twice: as many valid pairs as possible, and of these the worthiest.
+
+    Args:
+        worth: of each pair, 0 to 1.
+    """
+    row, column = linear_sum_assignment(np.where(valid, min(valid.shape) + worth, 0.0), maximize=True)
+    good = valid[row, column]
+    chosen = np.full(len(valid), -1)
+    chosen[row[good]] = column[good]
+    return chosen
 
 
 def suppress_overlaps(

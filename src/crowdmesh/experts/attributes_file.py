@@ -26,13 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
+from jaxtyping import Int
 
 from crowdmesh._files import reading
 from crowdmesh.assets import UserFile, Weights
 from crowdmesh.errors import InputError
-from crowdmesh.experts._nms import box_overlap
+from crowdmesh.experts._nms import match_boxes
 from crowdmesh.experts._people_crops import unknown_attributes
 from crowdmesh.experts.base import Attributes, Detections, InputImage, Keypoints
 
@@ -127,21 +126,9 @@ class AttributesFromFile:
         free = np.setdiff1d(np.arange(len(detections)), chosen)
         if len(boxed) and len(free):
             boxes = np.array([rows[k].box_px for k in boxed])
-            chosen[boxed] = _match_boxes(boxes, detections.boxes_px[free], free)
+            found = match_boxes(boxes, detections.boxes_px[free], MIN_OVERLAP)
+            chosen[boxed] = np.where(found >= 0, free[found], -1)
         return chosen
-
-
-def _match_boxes(
-    boxes: Float[np.ndarray, "B 4"], detected: Float[np.ndarray, "D 4"], numbers: Int[np.ndarray, " D"]
-) -> Int[np.ndarray, " B"]:
-    """The number of each box's detection (-1: none): as many pairs as possible, of these the largest overlap."""
-    overlap = box_overlap(boxes, detected)
-    valid = overlap >= MIN_OVERLAP
-    row, column = linear_sum_assignment(np.where(valid, min(overlap.shape) + overlap, 0.0), maximize=True)
-    good = valid[row, column]
-    chosen = np.full(len(boxes), -1)
-    chosen[row[good]] = numbers[column[good]]
-    return chosen
 
 
 def _read(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

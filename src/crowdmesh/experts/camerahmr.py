@@ -18,13 +18,14 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from crowdmesh.assets import UserFile, search_folders
-from crowdmesh.body import BodyOutput, find_smpl, load_body, pose_people
+from crowdmesh.body import find_smpl, load_body, pose_people
 from crowdmesh.camera import Camera
 from crowdmesh.errors import InputError
 from crowdmesh.experts._device import Device
 from crowdmesh.experts._hmr_crops import LEAST_SCALE, box_conditions, crop_person, full_translation
 from crowdmesh.experts._hmr_head import HMRNetwork
 from crowdmesh.experts._pretrained import batches, normalise
+from crowdmesh.experts._projected import project_people
 from crowdmesh.experts._weights import Account, Layout, load_network
 from crowdmesh.experts.base import Detections, FirstMeshes, InputImage, Keypoints
 from crowdmesh.experts.matching import NOBODY, PAPER_RADIUS_HEADS, WHOLE, MeshMatch, Targets, match_meshes
@@ -186,7 +187,7 @@ class CameraHMR:
         """The people of one image from the answers about all looks at them."""
         count = len(found)
         bodies, implausible = self._bodies(answers, camera, np.tile(found.boxes_px, (2 if self._masked else 1, 1)))
-        projected = self._project(bodies, camera)
+        projected = project_people(bodies, self._body, camera)
         projected.points_px[implausible] = np.nan
         known = np.isfinite(points.coco17_px).all(-1, keepdims=True)
         queries = np.where(known, points.coco17_px, 0.0)
@@ -233,20 +234,6 @@ class CameraHMR:
         surface, joints = (np.zeros((0, n, 3), np.float32) for n in (self._body.num_vertices, 24))
         return replace(people, vertices_m=surface, joints_m=joints), np.zeros(0, bool)
 
-    def _project(self, people: People, camera: Camera) -> Targets:
-        """COCO keypoints and head lengths in the image; NaN behind the camera."""
-        joints, vertices = torch.from_numpy(people.joints_m), torch.from_numpy(people.vertices_m)
-        coco = self._body.keypoints(BodyOutput(joints, vertices), "coco17").double().numpy()
-        top = vertices[:, self._head_top].double().numpy()
-        neck = joints[:, self._body.joint_names.index("neck")].double().numpy()
-        head_px = np.linalg.norm(_in_image(camera, top) - _in_image(camera, neck), axis=-1)
-        return Targets(_in_image(camera, coco), head_px)
-
-    @cached_property
-    def _head_top(self) -> int:
-        """The vertex that is highest at rest."""
-        return int(self._body.rest(torch.zeros(1, len(self._body.shape_params)))[0][0, :, 1].argmax())
-
     def _match(self, queries_px: Float[np.ndarray, "K 17 3"], whole: Targets, masked: Targets) -> MeshMatch:
         if self._matcher is not None:
             return self._matcher(queries_px, whole, masked)
@@ -256,11 +243,6 @@ class CameraHMR:
 def _masks(found: Detections, points: Keypoints) -> Masks | None:
     """The detector's masks, else those of the keypoint network."""
     return found.masks if found.masks is not None else points.masks
-
-
-def _in_image(camera: Camera, points_m: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
-    """Image points; NaN behind the camera."""
-    return camera.project(np.where(points_m[..., 2:] > 0.0, points_m, np.nan))
 
 
 def _fit_error(queries_px: Float[np.ndarray, "K 17 3"], points_px: Float[np.ndarray, "K 17 2"]) -> np.ndarray:

@@ -8,8 +8,9 @@ The way in for the paper's detector, Detectron2's Cascade Mask R-CNN on ViTDet-H
     masks     optional: (K, H, W) of 0 and 1, or (JSON only) K run-length codes of COCO's tools
 
 Files are ``.json`` (an object) or ``.npz`` (an array per key). Either a folder with one file per image, named like it
-(``STEM.json``, ``STEM.npz``), or one file: with the record of the only image, or with those of many, as JSON
-``{"IMAGE": record, ...}`` or as arrays ``IMAGE/KEY``, where IMAGE is the image's file name with or without its ending.
+(``STEM.json``, ``STEM.npz``; for the image ``.../a/b/STEM.jpg`` in ``a/b/``, else ``b/``, else directly in it), or one
+file: with the record of the only image, or with those of many, as JSON ``{"IMAGE": record, ...}`` or as arrays
+``IMAGE/KEY``, where IMAGE is the image's file name with or without its ending.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from crowdmesh._files import read_npz, reading
 from crowdmesh.assets import Weights
 from crowdmesh.errors import FormatError, InputError
+from crowdmesh.experts._files_by_name import FilesPerImage, file_of
 from crowdmesh.experts._mask_codes import decode_coco, join_masks
 from crowdmesh.experts._pretrained import LocalWeights
 from crowdmesh.experts.base import Detections, InputImage
@@ -56,7 +58,11 @@ class DetectionsFromFile:
 
     def sources(self) -> tuple[Weights, ...]:
         """The file or folder."""
-        return (LocalWeights(self._path),)
+        return (FilesPerImage(self._path) if self._path.is_dir() else LocalWeights(self._path),)
+
+    def file_of(self, image: Path) -> Path | None:
+        """The image's own file in a folder of detections; ``None`` if there is none."""
+        return file_of(self._path, image, _SUFFIXES) if self._path.is_dir() else None
 
     def detect(self, images: Sequence[InputImage]) -> list[Detections]:
         """The people of each image, looked up by the name of its file; highest score first.
@@ -76,10 +82,10 @@ class DetectionsFromFile:
     def _record(self, image: Path) -> tuple[Mapping[str, Any], str]:
         """The record of an image, and what to call it in a message."""
         if self._path.is_dir():
-            files = [self._path / f"{image.stem}{suffix}" for suffix in _SUFFIXES]
-            found = next((file for file in files if file.is_file()), None)
+            found = self.file_of(image)
             if found is None:
-                raise InputError(f"detections {self._path} have no {files[0].name} or {files[1].name} for {image}")
+                wanted = " or ".join(f"{image.stem}{suffix}" for suffix in _SUFFIXES)
+                raise InputError(f"detections {self._path} have no {wanted} for {image}")
             return _read(found), str(found)
         content = self._content
         if "boxes_px" in content:

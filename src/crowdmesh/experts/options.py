@@ -15,7 +15,8 @@ class ExpertOptions:
     Attributes:
         vertical_fov: of all images, in radians.
         persons: a detector by name (``presets.OFFERS``), an RF-DETR model folder, or a file or folder of detections.
-        keypoints, depth: an expert by name, or a folder with a ViTPose or Depth Anything model.
+        keypoints: an expert by name, or a folder with a ViTPose model.
+        depth: an expert by name, a folder with a Depth Anything model, or (without a ``config.json``) one of maps.
         mesh, camera: an expert by name.
         ages: an expert by name, or a ``.csv`` or ``.json`` file.
         flip_test: average ViTPose over each crop and its mirror image.

@@ -28,6 +28,7 @@ from crowdmesh.experts.camerahmr import CAMERA_HMR, CameraHMR
 from crowdmesh.experts.catalog import DEPTH_ANYTHING, DEPTH_PRO, RF_DETR, VITPOSE
 from crowdmesh.experts.combined_keypoints import CombinedKeypoints
 from crowdmesh.experts.depth_anything import DepthAnythingV2
+from crowdmesh.experts.depth_file import DepthFromFiles
 from crowdmesh.experts.depth_pro import DepthPro, DepthProCamera
 from crowdmesh.experts.detections_file import DetectionsFromFile
 from crowdmesh.experts.humanfov import HUMAN_FOV, HumanFoV
@@ -38,6 +39,7 @@ from crowdmesh.experts.lite_persons import YoloxPersons
 from crowdmesh.experts.lite_pose import BlazePose
 from crowdmesh.experts.matching import PAPER_RADIUS_HEADS, RELEASED_RADIUS_HEADS, match_meshes
 from crowdmesh.experts.mivolo import MIVOLO_V2, MiVOLO
+from crowdmesh.experts.nothing import NOTHING, NoAttributes, NoKeypoints, NoMeshes, NoPersons
 from crowdmesh.experts.options import ExpertOptions
 from crowdmesh.experts.rf_detr import RfDetrPersons
 from crowdmesh.experts.screening import Screening
@@ -87,21 +89,25 @@ OFFERS: Mapping[str, Mapping[str, Offer]] = {
     "persons": {
         "yolox-nano": Offer(lambda o: YoloxPersons(), (YOLOX_NANO,)),
         **{n: Offer(lambda o, m=m: RfDetrPersons(m, o.device), (m,)) for n, m in RF_DETR.items()},
+        NOTHING: Offer(lambda o: NoPersons()),
     },
     "keypoints": {
         "blazepose": Offer(lambda o: BlazePose(), _BLAZEPOSE),
         **{n: Offer(_vitpose(m), (m,)) for n, m in VITPOSE.items()},
         **{f"{n}+blazepose": Offer(_with_landmarks(m), (m, *_BLAZEPOSE)) for n, m in VITPOSE.items()},
+        NOTHING: Offer(lambda o: NoKeypoints()),
     },
     "mesh": {
         "landmark-fit": Offer(lambda o: LandmarkFit()),
         "camerahmr": Offer(_camerahmr(PAPER_RADIUS_HEADS, True), (CAMERA_HMR,)),
         "camerahmr-released": Offer(_camerahmr(RELEASED_RADIUS_HEADS, False), (CAMERA_HMR,)),
+        NOTHING: Offer(lambda o: NoMeshes()),
     },
     "ages": {
         "faces": Offer(lambda o: FaceAttributes(), (FACE_DETECTION, AGE_SEX_WEIGHTS, AGE_SEX_MANIFEST)),
         "classifier": Offer(lambda o: AgeClassifier(o.device), (FACE_DETECTION, FAIRFACE_AGE, FAIRFACE_SEX)),
         "mivolo": Offer(lambda o: MiVOLO(o.device, allow_remote_code=o.allow_remote_code), (FACE_DETECTION, MIVOLO_V2)),
+        NOTHING: Offer(lambda o: NoAttributes()),
     },
     "depth": {
         "fastdepth": Offer(lambda o: FastDepth(), (FAST_DEPTH,)),
@@ -171,7 +177,7 @@ def load_experts(
         attributes=made["ages"],
         camera=made["camera"],
         mesh=made["mesh"],
-        screening=PRESETS[name].screening,
+        screening=None if chosen["keypoints"] == NOTHING else PRESETS[name].screening,
         settings={"vertical_fov": options.vertical_fov, "precision": str(options.device.dtype).removeprefix("torch.")},
     )
 
@@ -199,17 +205,19 @@ def _check_fit(chosen: Mapping[str, str], options: ExpertOptions) -> None:
     keypoints, mesh = chosen["keypoints"], chosen["mesh"]
     landmarks = "blazepose" in keypoints or Path(keypoints).is_dir()
     if mesh == "landmark-fit" and not landmarks:
+        better = f"blazepose, or --mesh {NOTHING}" if keypoints == NOTHING else f"blazepose or {keypoints}+blazepose"
         raise InputError(
             f"the mesh expert landmark-fit needs body landmarks in 3D, which keypoints {keypoints} have not; use "
-            f"blazepose or {keypoints}+blazepose"
+            f"{better}"
         )
-    if mesh.startswith("camerahmr") and chosen["persons"] == "yolox-nano" and "blazepose" not in keypoints:
+    persons, maskless = chosen["persons"], ("yolox-nano", NOTHING)
+    if mesh.startswith("camerahmr") and persons in maskless and "blazepose" not in keypoints:
         raise InputError(
-            f"the mesh expert {mesh} looks at masked people, and neither yolox-nano nor {keypoints} makes masks; use "
+            f"the mesh expert {mesh} looks at masked people, and neither {persons} nor {keypoints} makes masks; use "
             "rf-detr-seg-medium"
         )
     for option, given, fits in (
-        ("flip_test", options.flip_test, keypoints != "blazepose"),
+        ("flip_test", options.flip_test, keypoints not in ("blazepose", NOTHING)),
         ("camerahmr", options.camerahmr, mesh.startswith("camerahmr")),
         ("humanfov", options.humanfov, chosen["camera"] == "humanfov"),
         ("allow_remote_code", options.allow_remote_code, chosen["ages"] == "mivolo"),
@@ -228,11 +236,12 @@ def _expert(question: str, choice: str, chosen: Mapping[str, str], options: Expe
     path, device = Path(choice), options.device
     if question == "ages":
         return AttributesFromFile(path)
+    model = (path / "config.json").is_file()
     if question == "depth":
-        return DepthAnythingV2(path, device)
+        return DepthAnythingV2(path, device) if model else DepthFromFiles(path)
     if question == "keypoints":
         return (_with_landmarks if chosen["mesh"] == "landmark-fit" else _vitpose)(path)(options)
-    return RfDetrPersons(path, device) if (path / "config.json").is_file() else DetectionsFromFile(path)
+    return RfDetrPersons(path, device) if model else DetectionsFromFile(path)
 
 
 def _of_network(options: ExpertOptions) -> ExpertOptions:
@@ -258,7 +267,7 @@ def _human_fov(weights: Path | None, device: Device) -> HumanFoV:
 _DISK = {
     "persons": ", or a file or folder of detections, or a model folder",
     "ages": ", or a .csv or .json file",
-    "depth": ", or a model folder",
+    "depth": ", or a model folder, or a folder of maps",
     "keypoints": ", or a model folder",
 }
 

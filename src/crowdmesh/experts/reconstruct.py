@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from importlib.metadata import version
@@ -13,15 +12,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from crowdmesh._files import sha256
-from crowdmesh.body import load_body, pose_people
-from crowdmesh.camera import Camera
+from crowdmesh.assets import digest_of
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto import DTOConfig, Placement, place
-from crowdmesh.experts.base import Attributes, Detections, Experts, FirstMeshes, InputImage, Keypoints
+from crowdmesh.experts._files_by_name import FilePerImage
+from crowdmesh.experts.base import Experts, InputImage
+from crowdmesh.experts.first_guess import Guess, first_guesses
+from crowdmesh.experts.nothing import check_finds_people
 from crowdmesh.experts.presets import load_experts
-from crowdmesh.experts.screening import Screening, screen
 from crowdmesh.images import check_image, read_image
-from crowdmesh.people import People
 from crowdmesh.scene import Scene
 
 Photograph = str | Path | UInt8[np.ndarray, "H W 3"]
@@ -47,25 +46,15 @@ class Reconstruction:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Guess:
-    """The first guess of one photograph: each person alone, with the evidence on age, sex and image position.
+class Reconstructor:
+    """Photograph to placed scene with a loaded set of experts; make it once, call it for many images.
 
-    Attributes:
-        scene: the people, unplaced; ``scene.image`` is the photograph.
-        notes: what a reader should know, one sentence each.
-        focal_std: relative error of the focal length where the camera's source tells it.
+    Raises:
+        InputError: the experts cannot find people in a photograph of which nothing is known.
     """
 
-    scene: Scene
-    notes: tuple[str, ...]
-    focal_std: float | None = None
-
-
-class Reconstructor:
-    """Photograph to placed scene with a loaded set of experts; make it once, call it for many images."""
-
     def __init__(self, experts: Experts, config: DTOConfig | None = None) -> None:
+        check_finds_people(experts)
         self.experts = experts
         self.config = config or DTOConfig()
 
@@ -103,58 +92,36 @@ class Reconstructor:
         Detections that are screened out, and people whose mesh the keypoints contradict, are left out, and the notes
         say of each where it was and why.
         """
-        estimates = self.experts.camera.estimate(images)
-        detections = self.experts.persons.detect(images)
-        parties = [
-            _Party(image, estimate.camera, found)
-            for image, estimate, found in zip(images, estimates, detections, strict=True)
+        return [
+            replace(guess, scene=replace(guess.scene, provenance=self._provenance(guess, image.path)))
+            for guess, image in zip(first_guesses(self.experts, images), images, strict=True)
         ]
-        if any(len(party.detections) for party in parties):
-            self._meet([party for party in parties if len(party.detections)])
-        guesses = []
-        for party, estimate in zip(parties, estimates, strict=True):
-            fov = math.degrees(estimate.camera.vertical_fov)
-            notes = [f"camera: {estimate.source} (vertical field of view {fov:.1f}°)", *party.notes]
-            if len(party.people) == 0:
-                notes.append("no person found")
-            provenance = self._provenance(party.image.path, estimate.source)
-            scene = Scene(estimate.camera, party.people, party.image.pixels, provenance)
-            guesses.append(Guess(scene, tuple(notes), estimate.focal_std))
-        return guesses
-
-    def _meet(self, parties: list[_Party]) -> None:
-        """Fill in the people of images in which somebody was detected."""
-        experts, images = self.experts, [party.image for party in parties]
-        keypoints = experts.keypoints.locate(images, [party.detections for party in parties])
-        for party, points in zip(parties, keypoints, strict=True):
-            party.screen(points, experts.screening)
-        cameras, found = [party.camera for party in parties], [party.detections for party in parties]
-        meshes = experts.mesh.fit(images, cameras, found, [party.keypoints for party in parties])
-        for party, mesh in zip(parties, meshes, strict=True):
-            party.take(mesh)
-        attributes = experts.attributes.estimate(
-            images, [party.detections for party in parties], [party.keypoints for party in parties]
-        )
-        for party, known in zip(parties, attributes, strict=True):
-            party.learn(known)
 
     def signature(self, path: Path | None) -> dict[str, Any]:
         """What decides the result: the photo's content, the experts with their weights, the configuration."""
-        experts = {e.name: {w.name: w.fingerprint() for w in e.sources()} for e in self.experts.all()}
-        settings = {e.name: asdict(e) for e in self.experts.all() if is_dataclass(e)}
-        settings |= {**self.experts.settings, "dto": asdict(self.config)}
-        if self.experts.screening is not None:
-            settings["screening"] = asdict(self.experts.screening)
+        weights, settings = experts_signature(self.experts)
         photo = sha256(path) if path is not None else None
-        return {"photo_sha256": photo, "experts": experts, "settings": settings}
+        signature = {"photo_sha256": photo, "experts": weights, "settings": {**settings, "dto": asdict(self.config)}}
+        return signature | ({} if path is None else _files_of(self.experts, path))
 
-    def _provenance(self, path: Path | None, camera_source: str) -> dict[str, Any]:
-        return {
-            "source": path.name if path is not None else "array",
-            "crowdmesh": version("crowdmesh"),
-            "camera": camera_source,
-            **self.signature(path),
-        }
+    def _provenance(self, guess: Guess, path: Path | None) -> dict[str, Any]:
+        return {**guess.scene.provenance, "crowdmesh": version("crowdmesh"), **self.signature(path)}
+
+
+def experts_signature(experts: Experts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What decides the answers of experts: fingerprints of their weights by expert and name, and their settings."""
+    weights = {e.name: {w.name: w.fingerprint() for w in e.sources()} for e in experts.all()}
+    settings = {e.name: asdict(e) for e in experts.all() if is_dataclass(e)} | dict(experts.settings)
+    if experts.screening is not None:
+        settings["screening"] = asdict(experts.screening)
+    return weights, settings
+
+
+def _files_of(experts: Experts, photo: Path) -> dict[str, Any]:
+    """Digests of what experts read from files of that photograph alone."""
+    files = {e.name: e.file_of(photo) for e in experts.all() if isinstance(e, FilePerImage)}
+    digests = {name: digest_of(file) for name, file in files.items() if file is not None}
+    return {"files_sha256": digests} if digests else {}
 
 
 def read_input(photo: Photograph) -> InputImage:
@@ -166,66 +133,6 @@ def read_input(photo: Photograph) -> InputImage:
     if isinstance(photo, (str, Path)):
         return InputImage(read_image(photo), Path(photo))
     return InputImage(check_image(photo))
-
-
-class _Party:
-    """The people of one image on their way through the experts."""
-
-    def __init__(self, image: InputImage, camera: Camera, detections: Detections) -> None:
-        self.image, self.camera, self.detections = image, camera, detections
-        self.people, self.notes = nobody(), []
-
-    def screen(self, keypoints: Keypoints, rule: Screening | None) -> None:
-        """Keep the detections that the rule lets pass, and their keypoints."""
-        self.keypoints = keypoints
-        if rule is not None:
-            screened = screen(self.detections, keypoints, rule)
-            self.notes += [_left_out(out.box_px, out.score, out.reason) for out in screened.left_out]
-            self._keep(screened.kept)
-
-    def take(self, mesh: FirstMeshes) -> None:
-        """Keep the people whose mesh is to be trusted."""
-        doubts = mesh.doubts or ("",) * len(mesh.people)
-        for k in np.flatnonzero([bool(doubt) for doubt in doubts]):
-            self.notes.append(_left_out(self.detections.boxes_px[k], self.detections.scores[k], doubts[k]))
-        trusted = np.flatnonzero([not doubt for doubt in doubts])
-        self.people = mesh.people[trusted]
-        self._keep(trusted)
-
-    def learn(self, known: Attributes) -> None:
-        """Add ages and sexes."""
-        self.people = replace(
-            self.people,
-            age_years=known.age_years,
-            age_std_years=known.age_std_years,
-            male_probability=known.male_probability,
-        )
-        ageless = np.flatnonzero(np.isnan(known.age_years))
-        if len(ageless):
-            self.notes.append(f"age unknown of person {', '.join(map(str, ageless))}")
-
-    def _keep(self, people: np.ndarray) -> None:
-        self.detections, self.keypoints = self.detections[people], self.keypoints[people]
-
-
-def _left_out(box_px: Sequence[float] | np.ndarray, score: float, reason: str) -> str:
-    left, top, right, bottom = (round(float(side)) for side in box_px)
-    return f"left out: the person at ({left}, {top}) to ({right}, {bottom}), score {score:.2f}: {reason}"
-
-
-def nobody() -> People:
-    """Zero people of the default body."""
-    body = load_body("anny")
-    empty = People(
-        body=body.name,
-        translation_m=np.zeros((0, 3)),
-        stature_m=np.zeros(0),
-        pose=np.zeros((0, len(body.joint_names), 3)),
-        shape=np.zeros((0, len(body.shape_params))),
-        boxes_px=np.zeros((0, 4)),
-        scores=np.zeros(0),
-    )
-    return pose_people(empty, body)
 
 
 def reconstruct(photo: Photograph, fov: float | None = None, experts: str = "lite") -> Scene:

@@ -175,6 +175,7 @@ class Built:
         detail: one sentence that says more of a failure.
         before, after: the same people, in the same order, before and after they were placed; ``None``: a failure.
         placement: why people stand where they stand; ``None``: nobody was to be placed.
+        focal_std: relative error of the focal length, where the camera's source tells it.
     """
 
     entry: Entry
@@ -187,6 +188,7 @@ class Built:
     origins: tuple[str, ...] = ()
     label_rows: Int[np.ndarray, " K"] | None = None
     notes: tuple[str, ...] = ()
+    focal_std: float | None = None
 
     def __post_init__(self) -> None:
         if (self.before is None) != (self.after is None):

@@ -14,10 +14,12 @@ from crowdmesh.synth.expert_errors import (
     nominal,
     strong,
 )
+from crowdmesh.synth.label_set import LabelSet, write_label_set
+from crowdmesh.synth.label_truth import LabelTruth, read_truth
 from crowdmesh.synth.rendering import render_stage
 from crowdmesh.synth.scene import SyntheticScene
 from crowdmesh.synth.shards import WorldFolder, open_world, read_shard, read_shards, write_shards
-from crowdmesh.synth.simulated_experts import Observation, observe
+from crowdmesh.synth.simulated_experts import Observation, observation_seed, observe
 from crowdmesh.synth.stage import Prop, Stage
 from crowdmesh.synth.staging import draw_stage
 from crowdmesh.synth.world import World
@@ -30,6 +32,8 @@ __all__ = [
     "ExpertErrors",
     "HmrErrors",
     "KeypointErrors",
+    "LabelSet",
+    "LabelTruth",
     "MaskErrors",
     "Observation",
     "Prop",
@@ -42,11 +46,14 @@ __all__ = [
     "exact",
     "mild",
     "nominal",
+    "observation_seed",
     "observe",
     "open_world",
     "read_shard",
     "read_shards",
+    "read_truth",
     "render_stage",
     "strong",
+    "write_label_set",
     "write_shards",
 ]

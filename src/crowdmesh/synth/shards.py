@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import pyarrow.parquet as pq
 
 from crowdmesh._files import atomic_path, reading
 from crowdmesh.errors import FormatError, InputError
+from crowdmesh.synth._processes import share_out
 from crowdmesh.synth._rows import DEPTH_ERROR, SCHEMA, SPLIT_COLUMNS, row_of, scene_of
 from crowdmesh.synth.config import WorldConfig
 from crowdmesh.synth.scene import SyntheticScene
@@ -111,11 +110,15 @@ def write_shards(
             leftover.unlink(missing_ok=True)  # of a process that was killed
     report = progress or (lambda _: None)
     report(scenes - sum(len(target.indices(shard)) for shard in missing))
-    if workers == 1 or len(missing) < 2:
+
+    def written(shard: int) -> None:
+        report(len(target.indices(shard)))
+
+    if workers == 1:
         for shard in missing:
             _write_shard(target, shard, report)
     else:
-        _write_with_processes(target, missing, min(workers, len(missing)), report)
+        share_out(partial(_write_quietly, target), missing, workers, written)
     return target
 
 
@@ -227,34 +230,8 @@ def _write_shard(target: WorldFolder, shard: int, progress: Callable[[int], None
             progress(1)
 
 
-def _write_with_processes(
-    target: WorldFolder, shards: list[int], workers: int, progress: Callable[[int], None]
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        waiting = {pool.submit(_write_quietly, target, shard): shard for shard in shards}
-        try:
-            for done in as_completed(waiting):
-                done.result()
-                progress(len(target.indices(waiting[done])))
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a process that wrote shards was stopped from outside (often for want of memory); run the same again, "
-                "with fewer workers: finished shards are kept"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _write_quietly(target: WorldFolder, shard: int) -> None:
     _write_shard(target, shard, lambda _: None)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    pa.set_cpu_count(1)
 
 
 def _open(source: WorldFolder, shard: int) -> pq.ParquetFile:

@@ -41,6 +41,11 @@ class Observation:
     undetected: int
 
 
+def observation_seed(seed: int, index: int) -> int:
+    """Seed of the simulated experts for scene ``index`` of the world with this seed."""
+    return seed * 1_000_003 + index
+
+
 def observe(world: SyntheticScene, errors: ExpertErrors, seed: int) -> Observation:
     """Run the simulated experts on one scene; the same scene, errors and seed give the same observation.
 

@@ -11,12 +11,11 @@ import numpy as np
 
 from crowdmesh.benchmarks.synthetic.methods import RIVALS, Method
 from crowdmesh.benchmarks.synthetic.records import SceneRecord, apply
-from crowdmesh.benchmarks.synthetic.run import observation_seed
 from crowdmesh.benchmarks.synthetic.tables import where
 from crowdmesh.body import load_body
 from crowdmesh.metrics import relative_depth_error
 from crowdmesh.scene import Scene
-from crowdmesh.synth import PRESETS, World, nominal, observe
+from crowdmesh.synth import PRESETS, World, nominal, observation_seed, observe
 from crowdmesh.visual import comparison_picture, save_png
 
 _PEOPLE = (3, 10)

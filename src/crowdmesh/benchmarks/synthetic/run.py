@@ -11,7 +11,7 @@ from crowdmesh.benchmarks.synthetic.methods import Method
 from crowdmesh.benchmarks.synthetic.records import SceneRecord, apply, record
 from crowdmesh.synth.config import PRESETS
 from crowdmesh.synth.expert_errors import ExpertErrors
-from crowdmesh.synth.simulated_experts import observe
+from crowdmesh.synth.simulated_experts import observation_seed, observe
 from crowdmesh.synth.world import World
 
 
@@ -53,11 +53,6 @@ def run_job(job: Job) -> list[SceneRecord]:
             answer = apply(method, seen)
             records.append(record(method, setting.name, job.world, job.seed, job.index, world, seen, answer))
     return records
-
-
-def observation_seed(seed: int, index: int) -> int:
-    """Seed of the simulated experts for a scene of a world."""
-    return seed * 1_000_003 + index
 
 
 def run(jobs: Sequence[Job], workers: int, done: Callable[[], None] = lambda: None) -> list[SceneRecord]:

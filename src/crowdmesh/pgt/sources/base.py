@@ -10,17 +10,22 @@ from crowdmesh.pgt.records import Entry, Sample
 
 @runtime_checkable
 class Source(Protocol):
-    """Where images, and what is known of their people, come from. It goes to other processes: it must be picklable.
+    """Where images, and what is known of their people, come from. It goes to other processes: it must be picklable."""
 
-    Attributes:
-        kind: its name on the command line.
-        licences: what a user must know about using its data, one sentence each.
-        needs_experts: whether images come without people, so that experts must find them.
-    """
+    @property
+    def kind(self) -> str:
+        """Its name on the command line."""
+        ...
 
-    kind: str
-    licences: tuple[str, ...]
-    needs_experts: bool
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """What a user must know about using its data, one sentence each."""
+        ...
+
+    @property
+    def needs_experts(self) -> bool:
+        """Whether images come without people, so that experts must find them."""
+        ...
 
     def signature(self) -> dict[str, Any]:
         """All that decides what it tells of an image: plain values that JSON holds; no paths of this machine."""
@@ -32,6 +37,10 @@ class Source(Protocol):
         Raises:
             InputError, FormatError: the data are not there, or are not those of this source.
         """
+        ...
+
+    def notes(self) -> list[str]:
+        """What a user should know of the data besides, one sentence each; call it after ``entries`` came to its end."""
         ...
 
     def load(self, entries: Sequence[Entry]) -> Iterator[Sample]:
