@@ -42,6 +42,8 @@ _NPY_MAGIC = b"\x93NUMPY"
 # What a disk says while it is written; an OSError of the network (a download) carries other numbers or none.
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EISDIR})
 
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # no second names
+
 
 @contextmanager
 def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
@@ -55,6 +57,48 @@ def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
             the block passes unchanged.
     """
     path = Path(path)
+    with _beside(path, durable) as temporary:
+        yield temporary
+        _settle(temporary, durable)
+        temporary.replace(path)
+        if durable:
+            sync_folder(path.parent)
+
+
+@contextmanager
+def new_path(path: Path) -> Iterator[Path]:
+    """Like :func:`atomic_path` with ``durable``, but what stands at ``path`` by then stays, and the new file vanishes.
+
+    On file systems without hard links (exFAT, some object stores) two processes that finish within the same instant
+    may both believe that they made the file; it is complete all the same.
+    """
+    with _beside(path, durable=True) as temporary:
+        yield temporary
+        _settle(temporary, durable=True)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if not path.exists():
+                temporary.replace(path)
+        sync_folder(path.parent)
+
+
+def _settle(temporary: Path, durable: bool) -> None:
+    """Give a file that is written the usual rights and, if it is to be durable, have the disk write it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    if durable:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _beside(path: Path, durable: bool) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path, durable)
@@ -65,14 +109,6 @@ def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
     try:
         with writing(path):
             yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
-            if handle is not None:
-                os.fsync(handle)
-            temporary.replace(path)
-            if durable:
-                sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
         if handle is not None:

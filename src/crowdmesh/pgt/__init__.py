@@ -1,6 +1,6 @@
 """Sets of placed people from millions of images: built in shards, stopped and resumed at will (docs/dataset.md)."""
 
-from crowdmesh.pgt.build import BuildShards
+from crowdmesh.pgt.builder import BuildShards
 from crowdmesh.pgt.export import export_official, export_webdataset, read_webdataset
 from crowdmesh.pgt.job import Job
 from crowdmesh.pgt.manifest import Manifest, read_manifest

@@ -12,6 +12,7 @@ from crowdmesh.errors import CrowdMeshError, InputError
 
 _PLACE = re.compile(r"(ray://)?(?P<host>[^:/]+):(?P<port>\d+)$")
 _PATIENCE_S = 10.0  # until a cluster counts as not there
+_ERRORS = InputError.__module__
 
 
 def rows_of(
@@ -104,9 +105,10 @@ def _said(error: BaseException) -> CrowdMeshError:
     cause: BaseException | None = error
     ours: CrowdMeshError | None = None
     while cause is not None:
-        ours = cause if isinstance(cause, CrowdMeshError) else ours
+        # Ray makes classes that are both its own and ours, with a page for a message.
+        ours = cause if isinstance(cause, CrowdMeshError) and type(cause).__module__ == _ERRORS else ours
         cause = getattr(cause, "cause", None) or cause.__cause__
-    if ours is not None:
-        return ours
+    if ours is not None:  # a new one: Ray adds its own lines, and the old one is among the causes of the error
+        return type(ours)(str(ours).splitlines()[0])
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return InputError(f"Ray gave up ({lines[-1] if lines else type(error).__name__}); finished shards are kept")

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from crowdmesh._files import atomic_path, reading
+from crowdmesh._files import atomic_path, new_path, reading
 from crowdmesh.errors import InputError
-from crowdmesh.pgt._publish import publish
 from crowdmesh.pgt.records import Outcome
 
 FORMAT = "crowdmesh-set"
@@ -112,8 +111,10 @@ def claim(folder: Path, manifest: Manifest) -> None:
         FormatError: it holds a damaged manifest.
     """
     check_folder(folder, manifest)
-    if not (folder / MANIFEST).is_file() and not publish(folder / MANIFEST, lambda path: _write(path, manifest)):
-        check_folder(folder, manifest)
+    if not (folder / MANIFEST).is_file():
+        with new_path(folder / MANIFEST) as temporary:
+            _write(temporary, manifest)
+        check_folder(folder, manifest)  # another process may have been faster
 
 
 def check_folder(folder: Path, manifest: Manifest) -> None:

@@ -22,7 +22,6 @@ from jaxtyping import Bool, UInt64
 
 from crowdmesh import _files
 from crowdmesh.errors import FormatError, InputError
-from crowdmesh.pgt._publish import publish
 from crowdmesh.pgt.records import Entry
 
 FORMAT = "crowdmesh-plan"
@@ -152,7 +151,6 @@ def extend_plan(
             "folder"
         )
     target = _path(folder, 0 if known is None else len(known.generations))
-    _files.sweep(target.parent, "records-*.parquet")
     news = _News(known)
     fresh = news.of(entries, progress or (lambda _: None))
     first = next(fresh, None)
@@ -161,12 +159,10 @@ def extend_plan(
             raise InputError("the source has no images; check its folder and options")
         return known
 
-    def write(path: Path) -> None:
-        _write(path, chain([first], fresh), per_shard)
-        news.check(path)
-
-    if not publish(target, write):
-        _expect_same(target, news)
+    with _files.new_path(target) as temporary:
+        _write(temporary, chain([first], fresh), per_shard)
+        news.check(temporary)
+    _expect_same(target, news)
     plan = Plan.open(folder)
     if plan is None:
         raise InputError(f"{target} vanished while it was made; let nobody else work on that folder, and run again")
@@ -241,7 +237,7 @@ def _write(path: Path, entries: Iterator[Entry], per_shard: int) -> None:
 
 
 def _expect_same(path: Path, news: _News) -> None:
-    """InputError unless the plan of a process that was faster holds the same images."""
+    """InputError unless the plan that is there, maybe of a process that was faster, holds the same images."""
     hashes = np.sort(np.fromiter((_hash(entry.key) for entry in _stream(path)), np.uint64))
     if not np.array_equal(hashes, news.total()):
         raise InputError(

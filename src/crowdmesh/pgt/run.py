@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from crowdmesh._files import atomic_path
 from crowdmesh.errors import FormatError, InputError
-from crowdmesh.pgt.build import seconds_per_image
+from crowdmesh.pgt.builder import seconds_per_image
 from crowdmesh.pgt.job import Job
 from crowdmesh.pgt.manifest import Manifest, check_folder, claim, write_manifest
 from crowdmesh.pgt.plan import Plan, extend_plan

@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 from crowdmesh.errors import InputError
-from crowdmesh.pgt.build import BuildShards, Step
+from crowdmesh.pgt.builder import BuildShards, Step
 from crowdmesh.pgt.job import Job
 from crowdmesh.pgt.records import Outcome
 

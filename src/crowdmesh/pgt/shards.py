@@ -201,7 +201,9 @@ def survey(folder: Path, shards: Sequence[int], config_hash: str) -> Survey:
 
 def sweep(folder: Path) -> int:
     """Delete what killed writers left in a set; living ones keep their files. Returns the number of files."""
-    return sum(_files.sweep(Path(folder) / SHARDS, f"{kind}-*.parquet") for kind in ("scenes", "people"))
+    folder = Path(folder)
+    places = ((folder, "manifest.*"), (folder, "problems.*"), (folder / "plan", "records-*"), (folder / SHARDS, "*-*"))
+    return sum(_files.sweep(place, pattern) for place, pattern in places)
 
 
 def open_shard(folder: Path, shard: int, stack: ExitStack) -> tuple[pq.ParquetFile, pq.ParquetFile, ShardSummary]:
