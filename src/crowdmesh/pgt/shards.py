@@ -239,7 +239,7 @@ def mendable(path: Path) -> Iterator[None]:
         with _files.reading(path, _WHAT):
             yield
     except FormatError as error:
-        raise FormatError(f"{error}; run crowdmesh build with the same arguments to build it again") from error
+        raise FormatError(f"{error}; run crowdmesh build with the same arguments and --verify to build it again") from error
 
 
 @contextmanager
