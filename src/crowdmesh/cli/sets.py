@@ -167,6 +167,9 @@ def _job(
     from crowdmesh.pgt import ExpertChoice, Job
 
     source = origin.open(out, fov)
+    assert origin.data is not None
+    if origin.source in ("images", "scenes") and out.resolve().is_relative_to(origin.data.resolve()):
+        raise InputError(f"the set {out} would lie in the folder of its own source, {origin.data}; choose one outside")
     asked = config is not None and origin.source != "synthetic"
     experts = ExpertChoice(upstream.experts, upstream.options(fov)) if asked or source.needs_experts else None
     return Job(out, source, experts, config, per_shard, upstream.batch, add_people)
@@ -323,11 +326,14 @@ def report(
     from crowdmesh._files import read_npy
     from crowdmesh.pgt import photographs_below, write_report
 
-    statures = None if truth is None else read_npy(truth, "row of statures").astype(float)
+    statures = None if truth is None else read_npy(truth, "row of statures")
+    if statures is not None and statures.dtype.kind not in "fiu":
+        raise InputError(f"{truth} must hold numbers, statures in metres, got {statures.dtype}")
+    truth_m = None if statures is None else statures.astype(float)
     start = time.monotonic()
     with progress() as bar:
         bar.add_task("reading the set", total=None)
-        made = write_report(folder, out, threshold, statures, None if images is None else photographs_below(images))
+        made = write_report(folder, out, threshold, truth_m, None if images is None else photographs_below(images))
     rows = table("", "this set", "the paper's")
     for row in made.rows:
         rows.add_row(*row)
