@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,11 +17,16 @@ def score_text(score: float) -> str:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table with these columns; long cells are folded, never cut."""
+    """An empty table with these columns; long cells are folded, never cut, and say what they say: no markup."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    class Plain(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    made = Plain(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for column in columns:
         made.add_column(column, overflow="fold")
     return made

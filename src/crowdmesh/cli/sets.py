@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -35,6 +37,7 @@ ExportLayout = Literal["official", "webdataset"]
 Split = Literal["train", "val", "test"]
 
 _LITE = Upstream()
+_SPEAKS_EVERY = 60.0  # seconds between lines where there is no terminal for a progress bar
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,18 @@ class Origin:
     unpickle: Flag = False
     """Open pickled label files; nothing in them is run."""
 
-    def open(self, out: Path, fov: float | None) -> Source:
-        """The source itself; ``fov`` in degrees."""
-        import math
-
+    def open(self, cache: Path, fov: float | None) -> Source:
+        """The source itself, which may keep what it makes of label files in ``cache``; ``fov`` in degrees."""
         from crowdmesh.pgt import sources
 
         if self.source is None or self.data is None:
             raise InputError("name where the images come from: --source and --data")
-        if self.images is not None and self.source in ("images", "synthetic"):
-            raise InputError(f"--images does not go with --source {self.source}, whose images are in --data")
+        if self.images is not None and self.source == "images":
+            raise InputError("--images does not go with --source images, whose images are in --data")
         if self.source == "images":
             return sources.ImageFolder(self.data)
         if self.source == "4dhumans":
-            return sources.LabelSource(self.data, self.images, out / "labels", self.unpickle)
+            return sources.LabelSource(self.data, self.images, cache / "labels", self.unpickle)
         if self.source == "relative-human":
             return sources.RelativeHumanSource(self.data, self.images, self.split, self.unpickle)
         if self.source == "scenes":
@@ -126,21 +127,47 @@ def build(
         export_threshold: filter again for the export.
     """
     check_fov(fov)
+    _check_given(locals())
     if origin.source is None and export == "official":
         return _export(export, out, None, export_threshold)
     config = None if preset == "none" else _config(preset, prior, threshold)
-    if config is None and (prior is not None or threshold is not None):
-        raise InputError("--preset none places and filters nobody; leave --prior and --threshold out")
-    job = _job(out, origin, fov, upstream, config, add_people, per_shard)
     part = _part(shard)
-    with interruptible():
+    with interruptible(), TemporaryDirectory(prefix="crowdmesh-dry-") as scratch:
+        job = _job(out, Path(scratch) if dry_run else out, origin, fov, upstream, config, add_people, per_shard)
         prepared = _prepare(job, part, retry_failed, verify, dry_run, trial=dry_run or (workers == 1 and ray is None))
         _print_plan(prepared, workers)
         if dry_run:
             return 0
         _run(prepared, workers, ray, cpus, gpus)
-    _print_outcomes(job)
-    return 0 if export is None else _export(export, out, job.source, export_threshold)
+        _print_outcomes(job)
+        return 0 if export is None else _export(export, out, job.source, export_threshold)
+
+
+def _check_given(given: dict[str, Any]) -> None:
+    """Refuse options that would do nothing, or make no sense, beside the others."""
+    origin: Origin = given["origin"]
+    if given["workers"] < 1:
+        raise InputError(f"--workers must be at least 1, got {given['workers']}")
+    belongs = [
+        ("--cpus", given["cpus"] != 1.0, "--ray", given["ray"] is not None),
+        ("--gpus", given["gpus"] != 0.0, "--ray", given["ray"] is not None),
+        ("--export-threshold", given["export_threshold"] is not None, "--export", given["export"] is not None),
+        ("--split", origin.split is not None, "--source relative-human", origin.source == "relative-human"),
+        ("--adapter", origin.adapter != "auto", "--source scenes", origin.source == "scenes"),
+        ("--errors", origin.errors != "nominal", "--source synthetic", origin.source == "synthetic"),
+        ("--seed", origin.seed != 0, "--source synthetic", origin.source == "synthetic"),
+        ("--prior", given["prior"] is not None, "a --preset that places people", given["preset"] != "none"),
+        ("--threshold", given["threshold"] is not None, "a --preset that places people", given["preset"] != "none"),
+        ("--add-people", given["add_people"], "a --preset that places people", given["preset"] != "none"),
+    ]
+    for option, used, other, there in belongs:
+        if used and not there:
+            raise InputError(f"{option} does nothing without {other}; leave it out")
+    for option, used in (("--images", origin.images), ("--fov", given["fov"])):
+        if used is not None and origin.source == "synthetic":
+            raise InputError(f"{option} does not go with --source synthetic, whose images and cameras are in --data")
+    if given["export"] is not None and given["dry_run"]:
+        raise InputError("--dry-run writes nothing; leave out --export")
 
 
 def _config(preset: BuildPreset, prior: Prior | None, threshold: float | None) -> DTOConfig:
@@ -150,13 +177,14 @@ def _config(preset: BuildPreset, prior: Prior | None, threshold: float | None) -
     config = dto_config(preset, prior)
     if threshold is None:
         return config
-    if not threshold > 0:
-        raise InputError(f"--threshold must be positive, got {threshold:g}")
+    if not 0 < threshold < math.inf:
+        raise InputError(f"--threshold must be a positive number, got {threshold:g}")
     return replace(config, accept_below=threshold)
 
 
 def _job(
     out: Path,
+    cache: Path,
     origin: Origin,
     fov: float | None,
     upstream: Upstream,
@@ -166,7 +194,7 @@ def _job(
 ) -> Job:
     from crowdmesh.pgt import ExpertChoice, Job
 
-    source = origin.open(out, fov)
+    source = origin.open(cache, fov)
     assert origin.data is not None
     if origin.source in ("images", "scenes") and out.resolve().is_relative_to(origin.data.resolve()):
         raise InputError(f"the set {out} would lie in the folder of its own source, {origin.data}; choose one outside")
@@ -200,7 +228,10 @@ def _print_plan(prepared: Prepared, workers: int) -> None:
     job, plan = prepared.job, prepared.plan
     rows = table("plan", "")
     rows.add_row("source", f"{job.source.kind}: {', '.join(job.signature['source'].get('data_sets', []))}")
-    rows.add_row("images", f"{plan.records:,} in {plan.shards:,} shards, {plan.missing:,} of them not there")
+    rows.add_row(
+        "images",
+        f"{plan.records:,} in {plan.shards:,} shard{'s' * (plan.shards != 1)}, {plan.missing:,} of them not there",
+    )
     for note in job.source.notes():
         rows.add_row("", note)
     if prepared.part[1] > 1:
@@ -248,18 +279,22 @@ def _run(prepared: Prepared, workers: int, ray: str | None, cpus: float, gpus: f
         runner = run_here if workers == 1 else partial(run_processes, workers=workers)
     steps: Generator[Progress, None, None] = run(prepared, runner)
     total = prepared.images_done + prepared.images_to_do
+    spoke = time.monotonic()
     with rate_progress() as bar:
         task = bar.add_task("images", total=total, completed=prepared.images_done, says="")
         for step in steps:
             says = (
                 f"{step.rate:.1f} images/s, {step.accepted:,} accepted, {step.rejected:,} rejected, "
-                f"{step.failed:,} failed, {_left(step)}"
+                f"{step.failed:,} failed{_left(step)}"
             )
             bar.update(task, completed=step.done, says=says)
+            if not bar.console.is_terminal and time.monotonic() > spoke + _SPEAKS_EVERY:
+                bar.console.print(f"{step.done:,} of {step.total:,} images, {says}", highlight=False, soft_wrap=True)
+                spoke = time.monotonic()
 
 
 def _left(step: Progress) -> str:
-    return "" if step.seconds_left is None else f"{duration_text(step.seconds_left)} left"
+    return "" if step.seconds_left is None else f", {duration_text(step.seconds_left)} left"
 
 
 def _print_outcomes(job: Job) -> None:
