@@ -34,6 +34,7 @@ class StandInSource:
         delay: seconds to wait before each image is told of.
         folder: of image files ``NNNNN.png``; ``None``: there are none.
         diary: file to which the process id is added with every call of ``load``.
+        valid: whether all labels are valid.
     """
 
     images: int
@@ -41,6 +42,7 @@ class StandInSource:
     delay: float = 0.0
     folder: Path | None = None
     diary: Path | None = None
+    valid: bool = False
 
     kind = "stand-in"
     licences = ("made-up data: no rights reserved",)
@@ -67,11 +69,21 @@ class StandInSource:
         for entry in entries:
             time.sleep(self.delay)
             image = None if self.folder is None else self.folder / f"{entry.row:05d}.png"
-            if entry.row % 11 == 7:
+            image = image if image is not None and image.is_file() else None
+            if entry.row % 11 == 7 and not self.valid:
                 yield Sample(entry, image, problem=(Outcome.LABELS_INVALID, f"row {entry.row} holds NaN"))
             else:
                 count = 0 if entry.row % 11 == 4 else 1 + entry.row % self.people
                 yield Sample(entry, image, people=crowd_of(entry.row, count), label_rows=np.arange(count))
+
+
+class ShiftedSource(StandInSource):
+    """The same with two more images in front."""
+
+    def entries(self) -> Iterator[Entry]:
+        """The images in order."""
+        yield from (Entry("made-up", f"new/{number}.png", "all", number, self.people) for number in range(2))
+        yield from super().entries()
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,10 @@ def test_the_longest_tail_counts_and_the_first_ending(tmp_path):
     assert found("/photos/c/b/n.jpg") == "b/n.npz"
     assert found("/photos/c/n.png") == "n.npz"
     assert found("n.v2.jpg") == "n.v2.npy"
-    assert found("/photos/a/b/m.jpg") is None
+    assert found("/photos/a/b/m.jpg") is None and found("/photos/later/m.jpg") is None
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "m.npy").touch()
+    assert found("/photos/later/m.jpg") == "later/m.npy"
 
 
 def test_depth_maps_of_every_kind_of_file(tmp_path):

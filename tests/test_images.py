@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from crowdmesh.errors import FormatError, InputError
-from crowdmesh.images import find_images, read_image
+from crowdmesh.images import decode_image, encoded_size, find_images, read_image
 
 HEIGHT, WIDTH = 24, 40
 # The transformation that each EXIF orientation asks a viewer to make, as numpy operations.
@@ -56,6 +60,45 @@ def test_exif_orientation_is_applied(tmp_path, picture, orientation, suffix):
     path = tmp_path / f"photo{suffix}"
     Image.fromarray(picture).save(path, exif=exif)
     assert_close(read_image(path), UPRIGHT[orientation](picture), 6)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that ends in the first of its pixels."""
+    sides = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sides) + chunk(b"IDAT", b"x" * 50)[:30]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_header_tells_the_size_of_huge_images_and_of_the_beginning_of_one():
+    assert encoded_size(png_header(20000, 10000), "a.png") == (10000, 20000)
+    for side in (1 << 16, 1 << 21):  # more pixels than are read, a side longer than is read
+        data = png_header(side, side if side < 1 << 20 else 16)
+        for read in (encoded_size, decode_image):
+            with pytest.raises(FormatError, match=r"a\.png is truncated, corrupt or not a JPEG"):
+                read(data, "a.png")
+
+
+def test_what_says_that_an_image_lies_is_the_same_for_header_and_pixels(picture):
+    """EXIF behind the pixels counts, damaged EXIF and other notes do not."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+
+    def encoded(kind: str, **more) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, kind, **more)
+        return file.getvalue()
+
+    png = encoded("PNG")
+    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    lying = [png[:-12] + chunk(b"eXIf", block) + png[-12:]]
+    upright = [encoded("JPEG", exif=b"Exif\0\0damaged"), encoded("JPEG", xmp=xmp), encoded("BMP")]
+    for data, size in [(data, (WIDTH, HEIGHT)) for data in lying] + [(data, (HEIGHT, WIDTH)) for data in upright]:
+        assert encoded_size(data, "a") == decode_image(data, "a").shape[:2] == size
 
 
 def test_grey_becomes_three_equal_channels(tmp_path, picture):

@@ -200,6 +200,10 @@ def test_other_sets_and_folders_are_left_alone(made, tmp_path):
         with pytest.raises(InputError, match=f"another label set \\({what} differ"):
             write_label_set(world, scenes, made.path, errors)
     assert content(made.path) == before
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".label-set.killed.json").touch()
+    label_set._claim(tmp_path / "killed", {"seed": 1})
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [label_set.MANIFEST]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     with pytest.raises(InputError, match="not empty"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -12,11 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from _pgt_stand_ins import ReadingJob, StandInSource, crowd_of, rows_of
+from _pgt_stand_ins import ReadingJob, ShiftedSource, StandInSource, crowd_of, rows_of
 
 from crowdmesh.dto import paper
 from crowdmesh.errors import AssetError, InputError
 from crowdmesh.pgt import builder as building
+from crowdmesh.pgt import run as running
 from crowdmesh.pgt.builder import BuildShards
 from crowdmesh.pgt.job import Job
 from crowdmesh.pgt.manifest import read_manifest
@@ -25,7 +27,7 @@ from crowdmesh.pgt.reading import open_set
 from crowdmesh.pgt.records import Built, Entry, Loaded, Outcome, Sample
 from crowdmesh.pgt.run import Progress, build, prepare
 from crowdmesh.pgt.runners import run_here, run_processes, run_ray
-from crowdmesh.pgt.shards import people_path, scenes_path
+from crowdmesh.pgt.shards import people_path, scenes_path, survey
 
 
 def job_in(folder: Path, images: int = 23, **options) -> Job:
@@ -209,6 +211,69 @@ def test_stray_files_of_killed_writers_are_swept(tmp_path, undisturbed):
     assert all(map(lambda a, b: a.equals(b), rows_of(tmp_path), undisturbed))
 
 
+def test_shards_of_another_plan_are_refused(tmp_path):
+    """The plan is deleted and the source has other images in front: every number now means others."""
+    job = job_in(tmp_path, images=12)
+    finished(job)
+    shutil.rmtree(tmp_path / "plan")
+    with pytest.raises(InputError, match=r"scenes-00000.parquet does not hold the images that plan/ has for it"):
+        prepare(replace(job, source=ShiftedSource(12)))
+
+
+def test_finish_returns_while_others_go_on_building(tmp_path, monkeypatch):
+    """Every survey finds one more shard of another process; whoever is not the last need not wait for it."""
+    job = job_in(tmp_path, images=23)
+    prepared = prepare(job)
+    surveys = []
+
+    def counted(folder, shards, config_hash):
+        found = survey(folder, shards, config_hash)
+        surveys.append(len(found.committed))
+        if found.missing:
+            list(run_here(job, found.missing[:1]))
+        return found
+
+    monkeypatch.setattr(running, "survey", counted)
+    list(run_here(job, prepared.todo[:1]))
+    assert not running.finish(job).complete and len(surveys) == 1
+    while not running.finish(job).complete:
+        assert len(surveys) < 2 * prepared.plan.shards
+    assert read_manifest(tmp_path).complete
+
+
+def test_only_what_may_have_changed_is_retried(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(8):
+        if number != 5:
+            cv2.imwrite(str(images / f"{number:05d}.png"), np.full((48, 64, 3), 10 * number, np.uint8))
+    job = ReadingJob(tmp_path / "set", StandInSource(8, folder=images), None, None, per_shard=4, batch=3)
+    finished(job)  # image 5 is missing, the labels of image 7 are invalid
+    assert prepare(job, retry_failed=True).todo == ()
+    cv2.imwrite(str(images / "00005.png"), np.zeros((48, 64, 3), np.uint8))
+    assert prepare(job, retry_failed=True).todo == (1,)
+
+
+def test_a_folder_that_is_gone_ends_the_build(tmp_path):
+    """One shard of missing images is written down, not all of them."""
+    job = ReadingJob(tmp_path / "set", StandInSource(28, folder=tmp_path / "gone"), None, None, per_shard=7, batch=3)
+    list(build(prepare(job)))  # seven missing images may be chance
+    job = replace(job, folder=tmp_path / "other", per_shard=14)
+    job = replace(job, source=replace(job.source, valid=True))
+    with pytest.raises(InputError, match="not one of the 14 images of shard 0 can be read"):
+        list(build(prepare(job)))
+    assert read_manifest(job.folder).counts == {"image_missing": 14}
+
+
+def test_a_stopped_build_says_how_far_it_is(tmp_path):
+    steps = build(prepare(job_in(tmp_path, images=23)))
+    seen = next(steps)
+    while seen.done < 8:
+        seen = next(steps)
+    steps.close()
+    assert 0 < read_manifest(tmp_path).images < 23 and (tmp_path / "problems.csv").is_file()
+
+
 def test_foreign_shards_are_refused(tmp_path):
     finished(job_in(tmp_path / "a"))
     finished(job_in(tmp_path / "b", people=2))
@@ -238,7 +303,7 @@ def test_image_replaced_by_garbage_is_built_when_it_is_back(tmp_path):
         (images / name).write_bytes(data)
     assert prepare(job).todo == ()
     again = prepare(job, retry_failed=True)
-    assert again.todo == (1, 2) and again.again[2] == "1 images failed"
+    assert again.todo == (1, 2) and again.again[2] == "1 image that failed may be built now"
     list(build(again))
     assert all(map(lambda a, b: a.equals(b), rows_of(tmp_path / "set"), rows_of(tmp_path / "undisturbed")))
 
@@ -384,7 +449,7 @@ def test_signature_tells_what_decides_the_result_and_nothing_else(tmp_path):
     job = job_in(tmp_path)
     same = replace(job, folder=tmp_path / "elsewhere", batch=99, source=StandInSource(5, delay=1.0))
     assert same.config_hash == job.config_hash and str(tmp_path) not in str(job.signature)
-    for other in (replace(job, config=paper()), replace(job, per_shard=5), replace(job, add_people=True)):
+    for other in (replace(job, config=paper()), replace(job, per_shard=5), replace(job, source=StandInSource(5, 2))):
         assert other.config_hash != job.config_hash
 
 

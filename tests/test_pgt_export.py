@@ -24,7 +24,7 @@ from crowdmesh.camera import Camera
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.formats._archive import read_annots
 from crowdmesh.people import People
-from crowdmesh.pgt.export import export_official, export_webdataset, official, read_webdataset
+from crowdmesh.pgt.export import export_official, export_webdataset, official, read_webdataset, webdataset
 from crowdmesh.pgt.export._naming import file_stems, member_name
 from crowdmesh.pgt.job import Job
 from crowdmesh.pgt.manifest import Manifest, claim, hash_of
@@ -55,6 +55,9 @@ class Photos:
 
     def entries(self) -> Iterator[Entry]:
         return iter(())
+
+    def notes(self) -> list[str]:
+        return []
 
     def load(self, entries: Sequence[Entry]) -> Iterator[Sample]:
         for entry in entries:
@@ -438,9 +441,49 @@ def test_damaged_tars_are_packed_again_and_those_nobody_asks_for_deleted(tmp_pat
         (out / f"coco-000007.{suffix}").write_bytes((out / f"coco-000000.{suffix}").read_bytes())
     (out / "coco-000000.tar").write_bytes(b"")
     (out / "my_photos-000001.json").write_bytes(b"{")
+    mine = {"notes-000001.json": b"[]", "notes-000001.tar": b"mine", "broken.json": b"{", "broken.tar": b"mine"}
+    for name, content in mine.items():
+        (out / name).write_bytes(content)
     result = export_webdataset(folder, out, source, per_tar=2)
     assert not list(out.glob("coco-000007.*")) and [d.kept for d in result.datasets] == [1, 1]
+    for name, content in mine.items():
+        assert (out / name).read_bytes() == content
+        (out / name).unlink()
     assert len(list(read_webdataset(out))) == 7
+
+
+def test_what_a_killed_packing_left_is_swept_and_never_read(tmp_path):
+    folder, source = photo_set(tmp_path / "set")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".packing.killed.json").write_text("{")
+    export_webdataset(folder, out, source, per_tar=4)
+    leftovers = [f".coco-000000.killed.{suffix}" for suffix in ("tar", "json")] + [".left_out.killed.csv"]
+    for name in (*leftovers, ".mine.json"):
+        (out / name).touch()
+    assert len(list(read_webdataset(out))) == 7
+    export_webdataset(folder, out, source, per_tar=4)
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == [".mine.json"]
+
+
+@pytest.mark.parametrize("change", ["more", "fewer", "another data set"])
+def test_a_set_that_changes_while_it_is_packed_is_one_sentence(tmp_path, monkeypatch, change):
+    folder, source = photo_set(tmp_path / "set")
+    planned = webdataset._plans
+
+    def at_first(*arguments):
+        plans = planned(*arguments)
+        if change == "more":
+            plans["coco"].pop()
+        elif change == "fewer":
+            plans["coco"].append(replace(plans["coco"][-1], stem="coco-000009"))
+        else:
+            del plans["my photos"]
+        return plans
+
+    monkeypatch.setattr(webdataset, "_plans", at_first)
+    with pytest.raises(InputError, match="the set changed while it was packed"):
+        export_webdataset(folder, None, source, per_tar=2)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(tmp_path, monkeypatch):

@@ -52,9 +52,17 @@ def test_plan_holds_every_image_once_in_order_through_all_generations(names, cut
 def test_images_that_vanish_stay_and_nothing_is_written_without_news(tmp_path):
     plan = extend_plan(tmp_path, entries_of(["a", "b", "c"]), 2)
     files = sorted((tmp_path / "plan").iterdir())
-    assert extend_plan(tmp_path, entries_of(["c"]), 2) == plan
-    assert extend_plan(tmp_path, [], 2) == plan
+    assert plan.vanished == 0
+    assert extend_plan(tmp_path, entries_of(["c"]), 2) == replace(plan, vanished=2)
     assert sorted((tmp_path / "plan").iterdir()) == files
+
+
+@pytest.mark.parametrize("names", [[], ["x", "y"]])
+def test_another_source_of_the_same_name_is_refused(tmp_path, names):
+    plan = extend_plan(tmp_path, entries_of(["a", "b"]), 2)
+    with pytest.raises(InputError, match="none of the 2 planned images is in the source any more"):
+        extend_plan(tmp_path, entries_of(names), 2)
+    assert Plan.open(tmp_path) == plan
 
 
 def test_image_that_occurs_twice_is_named(tmp_path):

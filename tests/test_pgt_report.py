@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections import Counter
@@ -23,8 +24,8 @@ from crowdmesh.errors import AssetError, FormatError, InputError
 from crowdmesh.people import People
 from crowdmesh.pgt.manifest import Manifest, hash_of, write_manifest
 from crowdmesh.pgt.reading import open_set
-from crowdmesh.pgt.records import Built, Entry, Outcome
-from crowdmesh.pgt.report import figures, picks, write_report
+from crowdmesh.pgt.records import Built, Entry, ImageFile, Outcome
+from crowdmesh.pgt.report import figures, photographs_below, picks, write, write_report
 from crowdmesh.pgt.report.histogram import Histogram
 from crowdmesh.pgt.report.picks import BEST, LARGEST, MEDIAN, REJECTED, WORST, Pick, pick_scenes
 from crowdmesh.pgt.report.population import distance_m, minors_as_charted, minors_as_published, population
@@ -243,7 +244,7 @@ def _wrong_size(scene) -> bytes:
     ("image_of", "said"),
     [
         (lambda scene: None, "the photograph was not found"),
-        (lambda scene: Path("nowhere.jpg"), "without its photograph: image nowhere.jpg does not exist"),
+        (lambda scene: Path("nowhere.jpg"), "without its photograph: nowhere.jpg cannot be read (No such file"),
         (_wrong_size, "without its photograph, which is of another size now"),
         (lambda scene: b"garbage", "without its photograph"),
     ],
@@ -253,6 +254,33 @@ def test_sheet_does_without_photographs(placed: list[Built], tmp_path: Path, ima
     (picture,) = draw_sheet(built, [Pick(BEST, placed[0].entry.key, Outcome.ACCEPTED, 0)], tmp_path, image_of)
     assert said in picture.caption and picture.path == tmp_path / "accepted_lowest_scores_1.png"
     assert (tmp_path / "accepted_lowest_scores_1.png").is_file()
+
+
+def test_only_the_photograph_of_the_set_counts(placed: list[Built], tmp_path: Path) -> None:
+    """One that lies where the set's might, and is of its size, is another one."""
+    files = []
+    for folder, colour in (("other", 10), ("own/a", 90)):
+        (tmp_path / folder).mkdir(parents=True)
+        files.append(tmp_path / folder / "0.jpg")
+        Image.new("RGB", (320, 240), (colour,) * 3).save(files[-1])
+    data = files[1].read_bytes()
+    known = ImageFile(len(data), hashlib.sha256(data).hexdigest(), 320, 240)
+    entry = Entry("scenes", "a/0")  # called after its scene
+    built = open_set(write_set(tmp_path / "set", [replace(placed[0], entry=entry, file=known)]))
+    pick = [Pick(BEST, entry.key, Outcome.ACCEPTED, 0)]
+    (picture,) = draw_sheet(built, pick, tmp_path, photographs_below(tmp_path / "other"))
+    assert picture.caption.endswith("the one found is another file than the set was built from")
+    (picture,) = draw_sheet(built, pick, tmp_path, photographs_below(tmp_path / "own"))
+    assert "photograph" not in picture.caption
+
+
+def test_pictures_of_an_earlier_report_go(page, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    for name in ("accepted_most_people_4.png", "rejected_2.png", "rejected_9.png", "mine.png"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(write, "pick_scenes", lambda *_: [])
+    write_report(folder, tmp_path)
+    left = {path.name for path in tmp_path.iterdir()} - {path.name for path in page.files}
+    assert left == {"rejected_9.png", "mine.png"}
 
 
 def test_bodies_without_their_files_are_dots(placed: list[Built], tmp_path: Path, monkeypatch) -> None:

@@ -145,9 +145,9 @@ def test_scenes_with_their_images_and_depth_maps(small, tmp_path):
     entries = list(source.entries())
     assert parts_of(entries) == [
         ("c.jpg", "c.jpg.scene.npz", True),
-        ("a/one.jpg", "a/one.scene.npz", True),
-        ("a/elsewhere.jpg", "a/two.scene.npz", False),
-        ("b/one.png", "b/one.scene.npz", True),
+        ("a/one", "a/one.scene.npz", True),
+        ("a/two", "a/two.scene.npz", False),
+        ("b/one", "b/one.scene.npz", True),
     ]
     samples = list(source.load(entries))
     assert all(sample.problem is None and sample.people.image is None for sample in samples)
@@ -157,6 +157,34 @@ def test_scenes_with_their_images_and_depth_maps(small, tmp_path):
     assert kinds == [None, "disparity", None, "metric"]
     np.testing.assert_array_equal(samples[0].people.people.pose, small.people.pose)
     assert entries[0].dataset == "set" and source.signature()["data_sets"] == ["set"]
+
+
+def test_scenes_are_images_of_their_own_whatever_lies_elsewhere(small, tmp_path):
+    """Names that two scenes share say nothing; a photograph that comes later makes no second image."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        small.save(tmp_path / folder / "0001.scene.npz")
+    picture(tmp_path / "0001.jpg")
+    np.save(tmp_path / "0001.depth.npy", np.ones((9, 16)))
+    source = SceneSource(tmp_path)
+    before = list(source.entries())
+    assert parts_of(before) == [("a/0001", "a/0001.scene.npz", False), ("b/0001", "b/0001.scene.npz", False)]
+    assert all(sample.image is None and sample.depth is None for sample in source.load(before))
+    picture(tmp_path / "a" / "0001.jpg")
+    picture(tmp_path / "b" / "elsewhere.jpg")  # as the scene itself says
+    after = list(source.entries())
+    assert [entry.key for entry in after] == [entry.key for entry in before] and all(entry.found for entry in after)
+    images = [tmp_path / "a" / "0001.jpg", tmp_path / "b" / "elsewhere.jpg"]
+    assert [sample.image for sample in source.load(before)] == images
+
+
+def test_files_that_name_no_image_share_none(small, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0001.json").write_text(json.dumps(table_of(small)))
+    picture(tmp_path / "0001.jpg")
+    source = SceneSource(tmp_path)
+    assert parts_of(list(source.entries())) == [("a/0001", "a/0001.json", False), ("b/0001", "b/0001.json", False)]
 
 
 def test_an_image_within_a_scene_is_taken_out_where_there_is_no_file(small, tmp_path):
@@ -182,12 +210,12 @@ def test_files_of_other_systems(small, tmp_path):
     picture(tmp_path / "t" / "a.png")
     source = SceneSource(tmp_path, vertical_fov=small.camera.vertical_fov)
     entries = list(source.entries())
-    assert parts_of(entries) == [("t/a.png", "t/a.json", True)]
+    assert parts_of(entries) == [("t/a", "t/a.json", True)]
     (sample,) = source.load(entries)
     assert (sample.people.camera.width, sample.people.camera.height) == (64, 36)
     np.testing.assert_allclose(sample.people.people.pose, small.people.pose)
     np.testing.assert_allclose(sample.people.people.age_years, small.people.age_years)
-    (alone,) = SceneSource(tmp_path / "t" / "a.json", vertical_fov=0.9).load([Entry("a", "a.png", "a.json")])
+    (alone,) = SceneSource(tmp_path / "t" / "a.json", vertical_fov=0.9).load([Entry("a", "a", "a.json")])
     assert alone.problem is None and alone.image is not None
 
 
@@ -225,14 +253,15 @@ def test_damaged_files_are_images_with_a_problem(small, tmp_path):
     small.save(tmp_path / "good.scene.npz")
     data = (tmp_path / "good.scene.npz").read_bytes()
     (tmp_path / "cut.scene.npz").write_bytes(data[:200])
-    (tmp_path / "o").mkdir()
-    (tmp_path / "o" / "bad.json").write_text("{")
-    (tmp_path / "o" / "odd.pkl").write_bytes(pickle.dumps({"a": 1}))
+    others = tmp_path / "o"
+    others.mkdir()
+    (others / "bad.json").write_text("{")
+    (others / "odd.pkl").write_bytes(pickle.dumps({"a": 1}))
     np.save(tmp_path / "good.depth.npy", np.zeros((4, 4)))
-    source = SceneSource(tmp_path)
-    entries = list(source.entries())
-    assert [entry.part for entry in entries] == ["cut.scene.npz", "good.scene.npz", "o/bad.json", "o/odd.pkl"]
-    samples = list(source.load(entries))
+    listed = [(one, list(one.entries())) for one in (SceneSource(tmp_path), SceneSource(others))]
+    parts = ["cut.scene.npz", "good.scene.npz", "bad.json", "odd.pkl"]  # in a tree of scenes nothing else counts
+    assert [entry.part for _, entries in listed for entry in entries] == parts
+    samples = [sample for source, entries in listed for sample in source.load(entries)]
     said = ("cut.scene.npz is not a readable", "good.depth.npy", "bad.json is not a readable", "--unpickle")
     for sample, words in zip(samples, said, strict=True):
         assert sample.problem[0] is Outcome.LABELS_INVALID and words in sample.problem[1]

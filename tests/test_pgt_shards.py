@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ from crowdmesh.pgt.records import Outcome
 from crowdmesh.pgt.shards import ShardWriter, check_shard, people_path, scenes_path, survey, sweep
 
 IMAGES = [image(1), failure(2), image(3, 2), image(4, 0, outcome=Outcome.NOBODY, label_rows=None)]
-MEND = "run crowdmesh build with the same arguments to build it again"
+MEND = "run crowdmesh build with the same arguments and --verify to build it again"
 
 
 def write(folder, shard=0, made=None, config="hash", at_once=10):
@@ -209,7 +210,9 @@ def test_crafted_rows_are_one_sentence_or_read(tmp_path, columns, reason):
 def test_crafted_people_are_one_sentence(tmp_path, column):
     write(tmp_path)
     forge(people_path(tmp_path, 0), **column)
-    forge(scenes_path(tmp_path, 0), {"people_bytes": people_path(tmp_path, 0).stat().st_size})
+    people = people_path(tmp_path, 0)
+    told = {"people_bytes": people.stat().st_size, "people_footer": shards._footer_hash(people)}
+    forge(scenes_path(tmp_path, 0), told)
     with pytest.raises(FormatError, match=r"flying|stature"):
         list(open_set(tmp_path).images())
 
@@ -248,6 +251,31 @@ def test_people_of_another_shard_are_refused(tmp_path):
     people_path(tmp_path, 1).replace(people_path(tmp_path, 0))
     with pytest.raises(FormatError, match="another shard"):
         check_shard(tmp_path, 0, "hash")
+
+
+def test_people_of_another_writer_of_the_same_shard_are_refused(tmp_path):
+    """Two processes build one shard, and a network rounds otherwise on one of them."""
+    one, other = (tmp_path / name for name in ("one", "other"))
+    taller = replace(
+        IMAGES[0].after, people=replace(IMAGES[0].after.people, stature_m=IMAGES[0].after.people.stature_m * 1.5)
+    )
+    write(one)
+    write(other, made=[replace(IMAGES[0], after=taller), *IMAGES[1:]])
+    people_path(other, 0).replace(people_path(one, 0))
+    with pytest.raises(FormatError, match=r"has not the size|not written together"):
+        check_shard(one, 0, "hash")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "stale"), OSError(errno.EACCES, "denied"), MemoryError()])
+def test_what_cannot_be_read_now_is_not_damaged(tmp_path, monkeypatch, error):
+    write(tmp_path)
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(shards.pq, "ParquetFile", refuse)
+    with pytest.raises(InputError, match=r"cannot read .*scenes-00000.parquet.* run the same again"):
+        survey(tmp_path, range(1), "hash")
 
 
 def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
 import pickle
 import re
 import struct
+import threading
 import tracemalloc
 import unicodedata
 import zipfile
@@ -19,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import synthetic_smpl
 from _adapter_bodies import SIZE, installed_smpl, smpl_bodies
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,8 +30,8 @@ from crowdmesh.adapters import read_people
 from crowdmesh.body import load_body, pose_people
 from crowdmesh.errors import AssetError, FormatError, InputError
 from crowdmesh.pgt.records import Entry, Outcome
-from crowdmesh.pgt.sources import _label_files, _label_table, _npz_columns
-from crowdmesh.pgt.sources._image_files import ImageFiles, upright_size, walk_images
+from crowdmesh.pgt.sources import _label_files, _label_table, _npz_columns, _table_lock
+from crowdmesh.pgt.sources._image_files import ImageFiles, count_images, shared_folders, upright_size, walk_images
 from crowdmesh.pgt.sources._label_files import inspect
 from crowdmesh.pgt.sources._label_scenes import blocks
 from crowdmesh.pgt.sources._names import clean_name, data_set_of, path_in
@@ -157,6 +160,27 @@ def test_images_are_found_by_ever_shorter_names(tmp_path):
     assert finder.find("other", "b.jpg") is None
 
 
+def test_two_names_never_share_a_file(tmp_path):
+    """The whole name goes first, whatever worked before; a tail that other images may have is not taken."""
+    data, images = tmp_path / "data", tmp_path / "images"
+    save(data / "x-release.npz", columns(["home/d/p/0001.jpg", "home/d/q/0001.jpg", "home/d/r/0001.jpg"]))
+    for place in ("0001.jpg", "p/0001.jpg", "home/d/q/0001.jpg", "q/0001.jpg"):
+        photo(images / place)
+    labels = source(data, images=images)
+    expected = {"p": "p/0001.jpg", "q": "home/d/q/0001.jpg", "r": None}
+    found = {sample.entry.path.split("/")[2]: sample.image for sample in samples(labels).values()}
+    assert found == {name: place and images / place for name, place in expected.items()}
+    lost = [entry for entry in labels.entries() if not entry.found]
+    assert [entry.path for entry in lost] == ["home/d/r/0001.jpg"]
+    assert next(source(data, images=images).load(lost)).image is None  # not even where nothing else was looked for
+
+
+def test_what_is_left_out_of_names_is_what_all_have_in_common():
+    assert shared_folders(["a/b/1.jpg", "a/b/2.jpg", "a/b/c/1.jpg"]) == ["a", "b"]
+    assert shared_folders(["a/c/1.jpg"], ["a", "b"]) == ["a"] and shared_folders(["1.jpg"], ["a"]) == []
+    assert shared_folders([]) == []
+
+
 def test_what_worked_is_tried_first(tmp_path, monkeypatch):
     for i in range(20):
         photo(tmp_path / "coco" / f"{i}.jpg")
@@ -165,7 +189,7 @@ def test_what_worked_is_tried_first(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "isfile", lambda path: looked.update(["all"]) or there(path))
     finder = ImageFiles(tmp_path)
     assert all(finder.find("coco", f"a/b/c/{i}.jpg") for i in range(20))
-    assert looked["all"] < 40
+    assert looked["all"] < 50
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -329,6 +353,72 @@ def test_a_finished_table_is_used_again_and_by_other_processes(tmp_path, monkeyp
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
+def test_processes_that_start_together_make_one_table(tmp_path):
+    """The first converts; the others wait for what it makes."""
+    save(tmp_path / "data" / "x-release.npz", columns([f"{i}.jpg" for i in range(50)]))
+    cache, read = tmp_path / "cache", []
+    labels = source(tmp_path / "data")
+    target = _label_table.table_path(cache, labels.files())
+    cache.mkdir()
+    with _table_lock.table_lock(cache, target.stem, wait=True) as held:
+        assert held == "held"
+        waiting = threading.Thread(target=lambda: labels.table(read.append))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive() and not target.exists()
+        target.write_bytes(b"made by the other")
+    waiting.join(10)
+    assert not waiting.is_alive() and read == [] and [path.name for path in cache.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_what_killed_conversions_left_is_swept(tmp_path, found):
+    cache = tmp_path / "cache"
+    save(tmp_path / "data" / "x-release.npz", columns(["a.jpg"]))
+    stem = source(tmp_path / "data").table().stem if found else "labels-0"
+    cache.mkdir(exist_ok=True)
+    (cache / f".{stem}.killed.work").mkdir()
+    (cache / f".{stem}.killed.work" / "0.arrow").touch()
+    for name in (f".{stem}.killed.parquet", f".{stem}.lock", ".mine"):
+        (cache / name).touch()
+    (cache / ".labels-busy.x.work").mkdir()
+    with _table_lock.table_lock(cache, "labels-busy", wait=False):
+        target = source(tmp_path / "data").table()
+        left = {path.name for path in cache.iterdir()}
+    assert left == {target.name, ".mine", ".labels-busy.x.work", ".labels-busy.lock"}
+    assert not (cache / ".labels-busy.lock").exists()
+
+
+def test_without_locks_everybody_makes_the_table(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    save(tmp_path / "data" / "x-release.npz", columns(["a.jpg"]))
+    monkeypatch.setattr("fcntl.flock", none)
+    (tmp_path / "cache" / ".labels-0.x.work").mkdir(parents=True)
+    os.utime(tmp_path / "cache" / ".labels-0.x.work", (0, 0))
+    (tmp_path / "cache" / ".labels-1.x.work").mkdir()
+    target = source(tmp_path / "data").table()
+    assert {path.name for path in target.parent.iterdir()} == {target.name, ".labels-1.x.work"}
+
+
+def test_counting_images_stops_for_nothing(tmp_path, monkeypatch):
+    for name in ("a.jpg", "b/c.png", "closed/d.jpg"):
+        photo(tmp_path / name)
+    (tmp_path / "e\udcff.jpg").touch()
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
+    scan = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert count_images(tmp_path) == 3
+
+
 def test_labels_without_images_and_images_without_labels(tmp_path):
     data = tmp_path / "data"
     save(data / "x-release.npz", columns(["a.jpg", "b.jpg", "b.jpg"]))
@@ -337,6 +427,8 @@ def test_labels_without_images_and_images_without_labels(tmp_path):
     labels = source(data)
     assert {entry.path: entry.found for entry in labels.entries()} == {"a.jpg": False, "b.jpg": True}
     assert labels.unlabelled() == 2
+    save(data / "other.npz", {"a": np.zeros(1)})
+    assert source(data).notes() == ["left aside, because their names are not those of label files: other.npz"]
     assert labels.notes() == [f"2 images in {data} have no labels"]
     assert LabelSource(data, images=data, cache=tmp_path / "c").unlabelled() == 2
     entries = list(labels.entries())
@@ -448,6 +540,25 @@ def test_without_smpl_its_labels_are_refused_before_anything_is_planned(tmp_path
     save(tmp_path / "data" / "x-release.npz", content)
     with pytest.raises(AssetError):
         next(source(tmp_path / "data").entries())
+
+
+def test_the_users_smpl_is_part_of_the_signature_and_must_have_the_axis_of_the_labels(tmp_path, monkeypatch):
+    monkeypatch.setenv("CROWDMESH_ASSETS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shape = np.zeros((2, 11))
+    smpl = {"pose_cam": np.zeros((2, 72)), "body": None}
+    save(tmp_path / "adults" / "x-release.npz", columns(["a.jpg", "b.jpg"], shape=shape, **smpl))
+    shape[1, 10] = 0.5
+    save(tmp_path / "kids" / "y-release.npz", columns(["a.jpg", "b.jpg"], shape=shape, **smpl))
+    adults, kids = source(tmp_path / "adults"), source(tmp_path / "kids")
+    synthetic_smpl.write(tmp_path / "smpl", kid=False)
+    without = adults.signature()
+    assert without["kid_template"] is None and len(list(adults.entries())) == 2
+    with pytest.raises(InputError, match=r"labels of y in .* use SMPL's kid axis .* no kid template"):
+        next(kids.entries())
+    synthetic_smpl.write(tmp_path / "smpl")
+    assert len(list(kids.entries())) == 2
+    assert adults.signature()["smpl"] == without["smpl"] and adults.signature() != without
 
 
 # Dictionaries

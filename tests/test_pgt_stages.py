@@ -177,6 +177,16 @@ def test_what_cannot_be_read_is_named(tmp_path):
     assert blind[4].file is None
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOTCONN])
+def test_a_disk_that_went_away_is_no_images_fault(tmp_path, monkeypatch, number):
+    def gone(path):
+        raise OSError(number, "gone")
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    with pytest.raises(InputError, match=r"cannot read .*a\.png: gone; see to the disk or share"):
+        ReadImages(False)([Sample(Entry("d", "a.png"), tmp_path / "a.png")])
+
+
 def test_labels_of_another_image_or_without_parameters(crowd, bare):
     small = png(np.zeros((24, 40, 3), np.uint8))
     rigid = replace(bare.people, body="rigid", pose=None, shape=None, faces=np.array([[0, 1, 2]]), joints_m=None)
@@ -373,8 +383,12 @@ def test_one_bad_image_fails_alone(crowd, bare):
 
 
 @pytest.mark.parametrize(
-    "error", [AssetError("no weights"), MemoryError(), torch.OutOfMemoryError(), OSError(errno.ENOSPC, "full")]
-)
+    "error",
+    [
+        AssetError("no weights"), MemoryError(), torch.OutOfMemoryError(), OSError(errno.ENOSPC, "full"),
+        torch.AcceleratorError("an illegal memory access"), RuntimeError("CUDA error: device-side assert triggered"),
+    ],
+)  # fmt: skip
 def test_what_would_hit_every_image_stops_all(crowd, error):
     watchers = Watchers(crowd)
 
@@ -502,3 +516,14 @@ def test_a_hidden_person_is_found_by_the_part_that_shows():
     labels = Targets(np.zeros((3, 17, 2)), np.ones(3))
     found = match_labels(labels, bodies, Detections(seen, np.ones(3)), nothing)
     assert found.tolist() == [1, 0, -1]
+
+
+def test_an_image_that_would_fill_the_memory_is_named(crowd, monkeypatch):
+    monkeypatch.setattr("crowdmesh.pgt.stages.LARGEST_PX", 40 * 30)
+    small, large = (
+        sample_of(crowd, name, encoded=png(np.zeros((30, width, 3), np.uint8)), people=None)
+        for name, width in (("a.png", 40), ("b.png", 41))
+    )
+    kept, refused = ReadImages(pixels=True)([small, large])
+    assert isinstance(kept, Loaded) and refused.outcome is Outcome.IMAGE_UNREADABLE and "41x30 pixels" in refused.detail
+    assert all(isinstance(one, Loaded) for one in ReadImages(pixels=False)([small, large]))

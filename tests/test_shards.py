@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from crowdmesh.errors import FormatError, InputError
-from crowdmesh.synth import shards
+from crowdmesh.synth import _processes
 from crowdmesh.synth._rows import DEPTH_ERROR, NEAREST_M, depth_codes, depths_m, pack, unpack
 from crowdmesh.synth.config import PRESETS
 from crowdmesh.synth.scene import SKY_DEPTH_M
@@ -201,7 +201,7 @@ def test_a_killed_process_is_told_in_one_sentence(tmp_path, monkeypatch):
             future.set_exception(BrokenProcessPool("gone"))
             return future
 
-    monkeypatch.setattr(shards, "ProcessPoolExecutor", Dying)
+    monkeypatch.setattr(_processes, "ProcessPoolExecutor", Dying)
     with pytest.raises(InputError, match="run the same again, with fewer workers"):
         write_shards(WORLD, 5, tmp_path, per_shard=2, workers=2)
 

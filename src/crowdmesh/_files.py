@@ -44,6 +44,9 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # no second names
 
+_UMASK = os.umask(0o077)  # it can only be read by setting it, which later would be seen by other threads
+os.umask(_UMASK)
+
 
 @contextmanager
 def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
@@ -89,9 +92,7 @@ def new_path(path: Path) -> Iterator[Path]:
 
 def _settle(temporary: Path, durable: bool) -> None:
     """Give a file that is written the usual rights and, if it is to be durable, have the disk write it."""
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
+    temporary.chmod(0o666 & ~_UMASK)
     if durable:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -190,6 +191,19 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except _READ_ERRORS as error:
         raise FormatError(f"{path} is not a readable {what}: {_reason(error)}") from error
+
+
+def out_of_reach(error: FormatError) -> str | None:
+    """Why the file of an error of :func:`reading` could not be read, if that says nothing about the file itself.
+
+    A stale mount, missing rights, too many open files, too little memory; ``None``: the file is damaged or not there.
+    """
+    cause = error.__cause__
+    if isinstance(cause, MemoryError):
+        return "there is not enough memory"
+    if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT):
+        return os.strerror(cause.errno)  # type: ignore[arg-type]
+    return None
 
 
 def sha256(path: Path) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import glob
 import io
+import struct
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -19,8 +21,15 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 MIN_SIDE_PX = 16
 """Smallest accepted image side; no person can be found in less."""
 
-# As Pillow names the formats that OpenCV decodes for us, and EXIF's tag for images that lie on their side.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+# Pillow's plugins for the formats that OpenCV decodes for us, by how their files begin (``Image.open`` would refuse
+# images of 179 megapixels), and OpenCV's own limits.
+_READERS = (
+    (b"\xff\xd8\xff", "JpegImagePlugin", "JpegImageFile"), (b"\x89PNG\r\n\x1a\n", "PngImagePlugin", "PngImageFile"),
+    (b"RIFF", "WebPImagePlugin", "WebPImageFile"), (b"BM", "BmpImagePlugin", "BmpImageFile"),
+)  # fmt: skip
+_MOST_SIDE_PX, _MOST_PX = 1 << 20, 1 << 30
+
+# EXIF's tag for images that lie on their side.
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 
@@ -63,23 +72,56 @@ def decode_image(data: bytes | UInt8[np.ndarray, " N"], name: str) -> UInt8[np.n
 def encoded_size(data: bytes, name: str) -> tuple[int, int]:
     """(height, width) of the upright image in an encoded file, from its header alone; messages say ``name``.
 
-    A TIFF is decoded.
+    A TIFF is decoded. Of other formats no pixel is looked at: they may be cut short.
 
     Raises:
-        FormatError: empty, or not an image of the formats of :func:`read_image`.
+        FormatError: empty, not an image of the formats of :func:`read_image`, or larger than it reads (2^20 pixels a
+            side, 2^30 in all).
     """
+    _check_content(data, name)
+    if data.startswith((b"II", b"MM")):  # versions of Pillow differ in whether a TIFF's size is that of the upright one
+        return decode_image(data, name).shape[:2]
+    try:
+        (width, height), exif = _header(data)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _undecodable(name) from error
+    if max(width, height) > _MOST_SIDE_PX or width * height > _MOST_PX:
+        raise _undecodable(name)
+    return (width, height) if _lies(exif) else (height, width)
+
+
+def _header(data: bytes) -> tuple[tuple[int, int], bytes | None]:
+    """Width, height and EXIF block of an encoded file; SyntaxError if it is of no format that is read."""
+    for beginning, module, reader in _READERS:
+        if data.startswith(beginning):
+            with getattr(import_module(f"PIL.{module}"), reader)(io.BytesIO(data)) as image:
+                return image.size, _exif_of_png(data) if module == "PngImagePlugin" else image.info.get("exif")
+    raise SyntaxError("it is of no known format")
+
+
+def _exif_of_png(data: bytes) -> bytes | None:
+    """The EXIF block, which may stand before or behind the pixels."""
+    at = 8
+    while at + 8 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if kind == b"eXIf":
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return None
+
+
+def _lies(exif: bytes | None) -> bool:
+    """Whether an EXIF block says that width and height are to be exchanged; a damaged one says nothing."""
     from PIL import Image
 
-    _check_content(data, name)
+    if not exif:
+        return False
+    told = Image.Exif()
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.format == "TIFF":  # versions of Pillow differ in whether its size is that of the upright image
-                return decode_image(data, name).shape[:2]
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) in _LYING
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _undecodable(name) from error
-    return (width, height) if turned else (height, width)
+        told.load(exif)
+        return told.get(_ORIENTATION, 1) in _LYING
+    except (OSError, ValueError, SyntaxError, LookupError, struct.error):
+        return False
 
 
 def check_image(image: UInt8[np.ndarray, "H W 3"], name: str = "the image") -> UInt8[np.ndarray, "H W 3"]:

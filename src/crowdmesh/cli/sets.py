@@ -232,6 +232,8 @@ def _print_plan(prepared: Prepared, workers: int) -> None:
         "images",
         f"{plan.records:,} in {plan.shards:,} shard{'s' * (plan.shards != 1)}, {plan.missing:,} of them not there",
     )
+    if plan.vanished:
+        rows.add_row("", f"{plan.vanished:,} planned images are not in the source any more")
     for note in job.source.notes():
         rows.add_row("", note)
     if prepared.part[1] > 1:

@@ -42,10 +42,19 @@ def file_of(folder: Path, image: Path, suffixes: Sequence[str]) -> Path | None:
     return None
 
 
-@lru_cache(maxsize=4096)
 def _is_folder(path: Path) -> bool:
-    """Remembered, so that one photograph costs few questions to the file system."""
-    return path.is_dir()
+    """Folders are remembered, so that one photograph costs few questions to the file system; others may yet come."""
+    try:
+        _known_folder(path)
+    except NotADirectoryError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _known_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise NotADirectoryError(path)  # which is not remembered
 
 
 @dataclass(frozen=True)

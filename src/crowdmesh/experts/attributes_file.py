@@ -39,6 +39,7 @@ MIN_OVERLAP = 0.5
 """Least intersection over union of a row's box and a detection that are one person."""
 
 _WHAT = "table of ages and sexes"
+_FEW_NAMES = 1000  # among which one looks for similar ones
 _SIDES = ("left", "top", "right", "bottom")
 _ALLOWED = {"age_years": (0.0, 130.0), "age_std_years": (0.0, 130.0), "male_probability": (0.0, 1.0)}
 _COLUMNS = ("image", "person", *_SIDES, "box_px", *_ALLOWED)
@@ -56,7 +57,7 @@ class _Row:
 
 
 class AttributesFromFile:
-    """Ages and sexes from a ``.csv`` or ``.json`` file; NaN for people it does not have.
+    """Ages and sexes from a ``.csv`` or ``.json`` file; NaN for people it does not have. All of it is held in memory.
 
     Raises:
         InputError: there is no such file, or a row is not as described above.
@@ -110,7 +111,7 @@ class AttributesFromFile:
         for name in (image.path.as_posix(), *("/".join(parts[start:]) for start in range(1, len(parts)))):
             if rows := self._rows.get(name):
                 return rows
-        near = difflib.get_close_matches(image.path.name, self._rows, 1)
+        near = difflib.get_close_matches(image.path.name, self._rows, 1) if len(self._rows) <= _FEW_NAMES else []
         hint = f"did you mean {near[0]!r}?" if near else "add a row with its name (empty cells mean unknown)"
         raise InputError(f"{self._path} has no row for image {image.path.name}; {hint}")
 

@@ -19,6 +19,8 @@ from crowdmesh.pgt.plan import Plan
 from crowdmesh.pgt.records import Built, Entry, Outcome
 from crowdmesh.pgt.shards import ShardWriter
 
+_MANY = 8  # images that do not all vanish by themselves
+
 
 @dataclass(frozen=True)
 class Step:
@@ -75,19 +77,31 @@ class BuildShards:
         When the caller stops early, or an error is raised, nothing of the shard is left.
 
         Raises:
+            InputError: not one image could be read although all were there when they were listed: the shard is
+                committed all the same, and the build ends before it writes down the same of all others.
             AssetError: weights are missing. FormatError: the plan or the source is damaged.
             InputError: the disk is full or cannot be written, or a group needs more memory than there is.
         """
         entries = self.plan.entries(shard)
+        counts: Counter[str] = Counter()
         with ShardWriter(self.job.folder, shard, self.config_hash) as writer:
             waiting = iter(entries)
             with closing(_built(self.job, entries, self._stages)) as groups:
                 for group in groups:
                     _expect_same(group, waiting)
                     writer.add(group)
-                    yield Step(Counter(built.outcome.value for built in group), sum(map(_people, group)))
+                    found = Counter(built.outcome.value for built in group)
+                    counts.update(found)
+                    yield Step(found, sum(map(_people, group)))
             if (left := next(waiting, None)) is not None:
                 raise InputError(f"the source told nothing of image {left.key}, which is in the plan; please report it")
+        lost = counts[Outcome.IMAGE_MISSING] + counts[Outcome.IMAGE_UNREADABLE]
+        if lost == len(entries) >= _MANY and all(entry.found for entry in entries):
+            raise InputError(
+                f"not one of the {lost} images of shard {shard} can be read, although all were there when they were "
+                "listed; see that their folder is mounted and give --retry-failed, or run the same again to go on "
+                "without them"
+            )
 
 
 def seconds_per_image(job: Job, entries: Sequence[Entry]) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 from crowdmesh.dto import DTOConfig
 from crowdmesh.errors import InputError
+from crowdmesh.experts.nothing import check_finds_people
 from crowdmesh.experts.reconstruct import experts_signature
 from crowdmesh.pgt.manifest import hash_of
 from crowdmesh.pgt.pipeline import Stages
@@ -45,6 +46,8 @@ class Job:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.experts is None and self.source.needs_experts:
             raise InputError(f"source {self.source.kind} has images without people; name the experts that find them")
+        if self.add_people and (self.experts is None or self.config is None):
+            raise InputError("people can be added only by experts and where people are placed; leave one of both out")
 
     @cached_property
     def signature(self) -> dict[str, Any]:
@@ -75,6 +78,8 @@ class Job:
         if self.experts is None:
             return None
         experts = self.experts.load()
+        if self.source.needs_experts or self.add_people:
+            check_finds_people(experts)
         for expert in experts.all():
             for weights in expert.sources():
                 weights.fetch()

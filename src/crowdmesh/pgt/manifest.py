@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from crowdmesh._files import atomic_path, new_path, reading
 from crowdmesh.errors import InputError
 from crowdmesh.pgt.records import Outcome
+from crowdmesh.pgt.schema import FORMAT, FORMAT_VERSION
 
-FORMAT = "crowdmesh-set"
-FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
 _WHAT = "manifest of a CrowdMesh set"
@@ -33,6 +34,7 @@ class Manifest:
         planned: images in the plan. images, people: those in finished shards. shards: finished ones.
         counts: images per outcome, over the finished shards.
         complete: whether every image of the plan is in a finished shard.
+        versions: of Python and of what the numbers depend on, where this was written.
     """
 
     config: dict[str, Any]
@@ -44,6 +46,7 @@ class Manifest:
     shards: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     complete: bool = False
+    versions: dict[str, str] = field(default_factory=lambda: _versions())
 
     @property
     def source(self) -> dict[str, Any]:
@@ -54,6 +57,11 @@ class Manifest:
     def weights(self) -> dict[str, Any]:
         """Hashes of the networks' weights, per expert; empty where no experts were asked."""
         return (self.config["experts"] or {}).get("weights", {})
+
+
+def _versions() -> dict[str, str]:
+    packages = ("crowdmesh", "torch", "numpy", "pyarrow")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
 def hash_of(config: Mapping[str, Any]) -> str:
@@ -161,6 +169,8 @@ def _checked(values: dict[str, Any]) -> Manifest:
     numbers += [counts[Outcome(name).value] for name in counts]
     if any(type(number) is not int or number < 0 for number in numbers):
         raise ValueError("its counts are no numbers")
+    if not isinstance(given["versions"], dict):
+        raise ValueError("its versions are not what they should be")
     return Manifest(**{**given, "licences": tuple(map(str, licences))})
 
 

@@ -1,8 +1,8 @@
 """The images of one shard through read, first guess and placement, which work at the same time on different groups.
 
 Reading and placing have a thread each, the first guess runs in the caller's. A group is a few images that the experts
-see together. Which images form a group depends on the shard alone. At most two groups wait before each step, so that
-memory holds a handful of groups, however many images there are.
+see together. Which images form a group depends on the shard and on the largest size of a group alone. At most two
+groups wait before each step, so that memory holds a handful of groups, however many images there are.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from jaxtyping import Bool, UInt64
 
 from crowdmesh import _files
 from crowdmesh.errors import FormatError, InputError
-from crowdmesh.pgt.records import Entry
+from crowdmesh.pgt.records import Entry, KeysDigest
 
 FORMAT = "crowdmesh-plan"
 FORMAT_VERSION = 1
@@ -48,6 +48,7 @@ class Generation:
 
     Attributes:
         first_shard: number of its first shard. records: its entries. missing: those whose image was not there.
+        keys: :class:`KeysDigest` of each of its shards.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Generation:
     records: int
     shards: int
     missing: int
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class Plan:
 
     Attributes:
         folder: of the set. per_shard: images in every shard but the last of each generation.
+        vanished: planned images that the source no longer had when it was listed last; 0 where it was not listed.
     """
 
     folder: Path
     per_shard: int
     generations: tuple[Generation, ...]
+    vanished: int = 0
 
     @property
     def records(self) -> int:
@@ -94,11 +98,16 @@ class Plan:
         generations, per_shard = [], 1
         while (path := _path(folder, len(generations))).is_file():
             with _mendable(path):
-                per_shard, missing = _promises(_opened(path))
+                per_shard, missing, keys = _promises(_opened(path))
                 records = _opened(path).metadata.num_rows
                 first = sum(generation.shards for generation in generations)
-                generations.append(Generation(path, first, records, _opened(path).num_row_groups, missing))
+                generations.append(Generation(path, first, records, len(keys), missing, keys))
         return cls(folder, per_shard, tuple(generations)) if generations else None
+
+    def keys_digest(self, shard: int) -> str:
+        """Hash of the keys of a shard (:class:`KeysDigest`)."""
+        generation = self._generation(shard)
+        return generation.keys[shard - generation.first_shard]
 
     def size(self, shard: int) -> int:
         """Number of images in a shard."""
@@ -132,17 +141,18 @@ def extend_plan(
 ) -> Plan:
     """Write down the images that are not in the plan yet; make the plan if there is none.
 
-    Images that have vanished from the source stay. Memory grows by eight bytes per image, twice that for a moment
-    while they are sorted, and no more: keys are compared by 64 bits of their hash. The odds that two of two million
-    keys share theirs are one in ten million; the second would be taken for a duplicate and named.
+    Images that have vanished from the source stay; if all have, it is another source. Memory grows by eight bytes per
+    image, twice that for a moment while they are sorted, and no more: keys are compared by 64 bits of their hash. The
+    odds that two of two million keys share theirs are one in ten million; the second would be taken for a duplicate
+    and named (or, if the first has left the source meanwhile, for that one).
 
     Args:
         entries: of all images of the source, in an order that depends on it alone.
         progress: called with numbers of entries as they are read.
 
     Raises:
-        InputError: an image occurs twice, a name is no text, the source is empty, another process planned other images
-            at the same moment, or the plan has shards of another size.
+        InputError: an image occurs twice, a name is no text, the source is empty or has none of the planned images,
+            another process planned other images at the same moment, or the plan has shards of another size.
     """
     known = Plan.open(folder)
     if known is not None and known.per_shard != per_shard:
@@ -157,16 +167,18 @@ def extend_plan(
     if first is None:
         if known is None:
             raise InputError("the source has no images; check its folder and options")
-        return known
+        news.expect_planned()
+        return replace(known, vanished=news.vanished)
 
     with _files.new_path(target) as temporary:
         _write(temporary, chain([first], fresh), per_shard)
+        news.expect_planned()
         news.check(temporary)
     _expect_same(target, news)
     plan = Plan.open(folder)
     if plan is None:
         raise InputError(f"{target} vanished while it was made; let nobody else work on that folder, and run again")
-    return plan
+    return replace(plan, vanished=news.vanished)
 
 
 class _News:
@@ -188,6 +200,19 @@ class _News:
             self.fresh.append(hashes[~old])
             yield from (entry for entry, is_old in zip(chunk, old.tolist(), strict=True) if not is_old)
             progress(len(chunk))
+
+    @property
+    def vanished(self) -> int:
+        """Planned images that were not among the entries."""
+        return int((~self.seen).sum())
+
+    def expect_planned(self) -> None:
+        """InputError where the source has none of the images that were planned from it."""
+        if len(self.seen) and not self.seen.any():
+            raise InputError(
+                f"none of the {len(self.seen)} planned images is in the source any more; name the folder that the set "
+                "was begun with, see that it is mounted, or choose another folder for another set"
+            )
 
     def check(self, path: Path) -> None:
         """InputError where an entry of the new file occurs twice."""
@@ -226,13 +251,17 @@ def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def _write(path: Path, entries: Iterator[Entry], per_shard: int) -> None:
-    missing = 0
+    missing, digests = 0, []
     with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_statistics=False, write_page_checksum=True) as writer:
         while shard := list(islice(entries, per_shard)):
             arrays = [pa.array([getattr(entry, field.name) for entry in shard], field.type) for field in SCHEMA]
             writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
             missing += sum(not entry.found for entry in shard)
+            digest = KeysDigest()
+            digest.add(entry.key for entry in shard)
+            digests.append(digest.text)
         said = {"format": FORMAT, "version": FORMAT_VERSION, "per_shard": per_shard, "missing": missing}
+        said["keys"] = " ".join(digests)
         writer.add_key_value_metadata({name: str(value) for name, value in said.items()})
 
 
@@ -268,8 +297,8 @@ def _kept_open(path: Path, _inode: int, _mtime_ns: int) -> pq.ParquetFile:
     return pq.ParquetFile(path, page_checksum_verification=True)
 
 
-def _promises(file: pq.ParquetFile) -> tuple[int, int]:
-    """Images per shard and images not found; ValueError where the file is no plan."""
+def _promises(file: pq.ParquetFile) -> tuple[int, int, tuple[str, ...]]:
+    """Images per shard, images not found, hashes of the shards' keys; ValueError where the file is no plan."""
     said = {name.decode(): value.decode() for name, value in (file.metadata.metadata or {}).items()}
     if said.get("format") != FORMAT:
         raise ValueError("it does not say that it is one")
@@ -281,7 +310,10 @@ def _promises(file: pq.ParquetFile) -> tuple[int, int]:
     sizes = [file.metadata.row_group(group).num_rows for group in range(groups)]
     if not file.schema_arrow.equals(SCHEMA) or set(sizes[:-1]) - {per_shard} or not 1 <= min(sizes[-1:]) <= per_shard:
         raise ValueError("its shards are not of the size it says")
-    return per_shard, int(said["missing"])
+    keys = tuple(said["keys"].split())
+    if len(keys) != groups:
+        raise ValueError("it has not one hash a shard")
+    return per_shard, int(said["missing"]), keys
 
 
 @contextmanager
@@ -291,6 +323,8 @@ def _mendable(path: Path) -> Iterator[None]:
         with _files.reading(path, _WHAT):
             yield
     except FormatError as error:
+        if (reason := _files.out_of_reach(error)) is not None:
+            raise InputError(f"cannot read {path}: {reason}; run the same again when it can be read") from error
         raise FormatError(
             f"{error}; build into another folder, or delete this one's plan/ and shards/ to begin again"
         ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +40,23 @@ class Entry:
     def key(self) -> str:
         """What the image is called in the set; no other one is called so."""
         return f"{self.dataset}/{self.path}"
+
+
+class KeysDigest:
+    """Hash of the keys of some images in their order, which ties a shard to its part of the plan."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=8)
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Take further keys in."""
+        for key in keys:
+            self._hash.update(key.encode() + b"\0")
+
+    @property
+    def text(self) -> str:
+        """The hash so far, hexadecimal."""
+        return self._hash.hexdigest()
 
 
 class Outcome(StrEnum):

@@ -7,13 +7,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from crowdmesh._files import atomic_path
-from crowdmesh.errors import FormatError, InputError
+from crowdmesh.errors import CrowdMeshError, FormatError, InputError
 from crowdmesh.pgt.builder import seconds_per_image
 from crowdmesh.pgt.job import Job
 from crowdmesh.pgt.manifest import Manifest, check_folder, claim, write_manifest
@@ -114,7 +114,8 @@ def prepare(
 
     Args:
         part: (i, n): only every n-th shard, from shard i: so n processes share the work without talking.
-        retry_failed: build shards again that hold images that failed.
+        retry_failed: build shards again that hold images that failed and may not fail now: those of invalid labels do,
+            and so do missing ones that are still missing.
         verify: read the finished shards completely, against their checksums, and build damaged ones again. Without
             it only their sizes and footers count.
         trial: build a few images for a first estimate, if no shard tells how long they take. Nothing is written.
@@ -140,11 +141,12 @@ def prepare(
         plan = extend_plan(Path(scratch) if dry else folder, job.source.entries(), job.per_shard, progress)
         shards = range(number, plan.shards, parts)
         found = survey(folder, shards, job.config_hash)
-        again = _to_replace(folder, found, job.config_hash, retry_failed, verify)
+        _expect_planned(job, plan, found)
+        again = _to_replace(job, plan, found, retry_failed, verify)
         todo = tuple(sorted({*found.missing, *again}))
         image_seconds = _known_seconds(found.committed)
-        if image_seconds is None and trial and todo:
-            image_seconds = seconds_per_image(job, _spread(plan, todo))
+        if image_seconds is None and trial and todo and (tried := _spread(plan, todo)):
+            image_seconds = seconds_per_image(job, tried)
     committed = tuple(shard for shard in found.committed if shard.shard not in again)
     return Prepared(job, plan, part, committed, again, todo, image_seconds, dry)
 
@@ -168,11 +170,16 @@ def build(prepared: Prepared, run: Runner = run_here) -> Generator[Progress, Non
     sweep(job.folder)
     counts, built = Counter(prepared.counts), 0
     done, total = prepared.images_done, prepared.images_done + prepared.images_to_do
-    with closing(run(job, prepared.todo)) as steps:
-        for step in steps:
-            counts.update(step.counts)
-            built += sum(step.counts.values())
-            yield _progress(counts, done + built, total, built, time.monotonic() - started)
+    try:
+        with closing(run(job, prepared.todo)) as steps:
+            for step in steps:
+                counts.update(step.counts)
+                built += sum(step.counts.values())
+                yield _progress(counts, done + built, total, built, time.monotonic() - started)
+    except BaseException:
+        with suppress(CrowdMeshError, OSError):  # what stopped the build is what matters
+            finish(job)
+        raise
     sweep(job.folder)
     finish(job)
 
@@ -180,7 +187,8 @@ def build(prepared: Prepared, run: Runner = run_here) -> Generator[Progress, Non
 def finish(job: Job) -> Manifest:
     """Write what all shards say of themselves into the manifest, and their failures into ``problems.csv``.
 
-    Another process may finish at the same moment: whoever writes last has seen all shards.
+    Other processes may finish at the same moment: who finds all shards there after it has written that some are not
+    writes once more, so that the last one tells the whole.
 
     Raises:
         InputError: there is no plan, or the folder cannot be written. FormatError: plan or a shard are damaged.
@@ -191,6 +199,7 @@ def finish(job: Job) -> Manifest:
     while True:
         shards = range(plan.shards)
         found = survey(job.folder, shards, job.config_hash)
+        _expect_planned(job, plan, found)
         manifest = Manifest(
             job.signature,
             job.config_hash,
@@ -204,28 +213,53 @@ def finish(job: Job) -> Manifest:
         )
         _write_problems(job, found.committed)
         write_manifest(job.folder, manifest)
-        if [shard for shard in shards if not scenes_path(job.folder, shard).is_file()] == found.missing:
+        if not found.missing or not all(scenes_path(job.folder, shard).is_file() for shard in found.missing):
             return manifest
 
 
-def _to_replace(folder: Path, found: Survey, config_hash: str, retry_failed: bool, verify: bool) -> dict[int, str]:
-    """Shards to build again, each with the reason."""
+def _expect_planned(job: Job, plan: Plan, found: Survey) -> None:
+    """InputError where finished shards are of another configuration, or hold other images than the plan says."""
     if found.foreign:
         raise InputError(
-            f"{scenes_path(folder, found.foreign[0])} ({len(found.foreign)} shards in all) was built with another "
+            f"{scenes_path(job.folder, found.foreign[0])} ({len(found.foreign)} shards in all) was built with another "
             "configuration than the manifest says; move such shards away or choose another folder"
         )
+    for shard in found.committed:
+        if shard.keys != plan.keys_digest(shard.shard):
+            raise InputError(
+                f"{scenes_path(job.folder, shard.shard)} does not hold the images that plan/ has for it, so one of "
+                "them is from elsewhere; put the right plan back, or move shards/ away to build them again"
+            )
+
+
+def _to_replace(job: Job, plan: Plan, found: Survey, retry_failed: bool, verify: bool) -> dict[int, str]:
+    """Shards to build again, each with the reason."""
     again = dict(found.damaged)
     for shard in found.committed:
-        failed = sum(count for name, count in shard.counts.items() if Outcome(name).failed)
-        if retry_failed and failed:
-            again[shard.shard] = f"{failed} images failed"
+        if retry_failed and (reason := _worth_a_retry(job, plan, shard)):
+            again[shard.shard] = reason
         elif verify:
             try:
-                check_shard(folder, shard.shard, config_hash, deep=True)
+                check_shard(job.folder, shard.shard, job.config_hash, deep=True)
             except FormatError as error:
                 again[shard.shard] = str(error)
     return again
+
+
+def _worth_a_retry(job: Job, plan: Plan, shard: ShardSummary) -> str:
+    """How many images of a shard failed and may not fail now, in words; "" where it is none."""
+    failed = shard.counts.get(Outcome.IMAGE_UNREADABLE, 0) + shard.counts.get(Outcome.FAILED, 0)
+    if shard.counts.get(Outcome.IMAGE_MISSING, 0):
+        rows = BuiltSet(job.folder, (shard,), job.config_hash).scene_batches(["key", "outcome"])
+        missing = {
+            key
+            for batch in rows
+            for key, outcome in zip(batch["key"].to_pylist(), batch["outcome"].to_pylist(), strict=True)
+            if outcome == Outcome.IMAGE_MISSING
+        }
+        samples = job.source.load([entry for entry in plan.entries(shard.shard) if entry.key in missing])
+        failed += sum(sample.image is not None or sample.encoded is not None for sample in samples)
+    return f"{failed} image{'s' * (failed != 1)} that failed may be built now" if failed else ""
 
 
 def _known_seconds(shards: Iterable[ShardSummary]) -> float | None:
@@ -234,12 +268,12 @@ def _known_seconds(shards: Iterable[ShardSummary]) -> float | None:
 
 
 def _spread(plan: Plan, todo: Sequence[int]) -> list[Entry]:
-    """A few images from all over the work."""
+    """A few images from all over the work, of those that are there."""
     chosen = sorted({todo[(len(todo) - 1) * k // max(TRIALS - 1, 1)] for k in range(TRIALS)})
+    found = [[entry for entry in plan.entries(shard) if entry.found] for shard in chosen]
     if len(chosen) == 1:
-        entries = plan.entries(chosen[0])
-        return entries[:: max(1, len(entries) // TRIALS)][:TRIALS]
-    return [plan.entries(shard)[0] for shard in chosen]
+        return found[0][:: max(1, len(found[0]) // TRIALS)][:TRIALS]
+    return [entries[0] for entries in found if entries]
 
 
 def _counted(shards: Iterable[ShardSummary]) -> dict[str, int]:

@@ -6,6 +6,7 @@ footer says (configuration, counts, size of the people file) is enough to trust 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -23,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crowdmesh import _files
-from crowdmesh.errors import FormatError
-from crowdmesh.pgt.records import Built, Outcome
+from crowdmesh.errors import FormatError, InputError
+from crowdmesh.pgt.records import Built, KeysDigest, Outcome
 from crowdmesh.pgt.rows import tables_of
 from crowdmesh.pgt.schema import FORMAT, FORMAT_VERSION, PEOPLE_SCHEMA, SCENE_SCHEMA, UNITS
 
@@ -49,6 +50,7 @@ class ShardSummary:
     Attributes:
         scenes, people: rows. counts: images per outcome (:class:`Outcome` values).
         seconds: how long the work took that made it.
+        keys: :class:`KeysDigest` of its images, in order.
     """
 
     shard: int
@@ -57,6 +59,7 @@ class ShardSummary:
     counts: dict[str, int]
     seconds: float
     config_hash: str
+    keys: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class ShardWriter:
         self._folder, self._shard, self._config_hash = Path(folder), shard, config_hash
         self._scenes_file, self._people_file = scenes_path(self._folder, shard), people_path(self._folder, shard)
         self._counts: Counter[str] = Counter()
+        self._keys = KeysDigest()
         self._waiting: list[Built] = []
 
     def __enter__(self) -> ShardWriter:
@@ -139,7 +143,9 @@ class ShardWriter:
                 "scenes": self._scenes.count,
                 "people": self._people.count,
                 "people_bytes": self._people.path.stat().st_size,
+                "people_footer": _footer_hash(self._people.path),
                 "counts": {outcome.value: self._counts[outcome] for outcome in Outcome if self._counts[outcome]},
+                "keys": self._keys.text,
                 "seconds": round(time.perf_counter() - self._started, 3),
             }
             self._scenes.finish(footer)
@@ -154,6 +160,7 @@ class ShardWriter:
             self._scenes.add(scenes)
             self._people.add(people)
         self._counts.update(image.outcome.value for image in self._waiting)
+        self._keys.add(image.entry.key for image in self._waiting)
         self._waiting = []
 
 
@@ -184,7 +191,11 @@ def check_shard(folder: Path, shard: int, config_hash: str, deep: bool = False) 
 
 
 def survey(folder: Path, shards: Sequence[int], config_hash: str) -> Survey:
-    """Which of these shards are there, damaged, of another configuration, or missing; a light check of each."""
+    """Which of these shards are there, damaged, of another configuration, or missing; a light check of each.
+
+    Raises:
+        InputError: a file cannot be read for a reason that says nothing about it (a stale mount, missing rights).
+    """
     found = Survey([], {}, [], [])
     for shard in shards:
         if not scenes_path(folder, shard).is_file():
@@ -227,6 +238,8 @@ def open_shard(folder: Path, shard: int, stack: ExitStack) -> tuple[pq.ParquetFi
         other = _footer(people, PEOPLE_SCHEMA)
         if (other["shard"], other["config_hash"]) != (shard, summary.config_hash):
             raise ValueError("it belongs to another shard")
+        if _footer_hash(beside) != footer["people_footer"]:
+            raise ValueError("it was not written together with the images beside it")
         if people.metadata.num_rows != summary.people:
             raise ValueError("it does not hold the people that it should")
     return scenes, people, summary
@@ -239,7 +252,11 @@ def mendable(path: Path) -> Iterator[None]:
         with _files.reading(path, _WHAT):
             yield
     except FormatError as error:
-        raise FormatError(f"{error}; run crowdmesh build with the same arguments and --verify to build it again") from error
+        if (reason := _files.out_of_reach(error)) is not None:
+            raise InputError(f"cannot read {path}: {reason}; run the same again when it can be read") from error
+        raise FormatError(
+            f"{error}; run crowdmesh build with the same arguments and --verify to build it again"
+        ) from error
 
 
 @contextmanager
@@ -338,14 +355,22 @@ def _footer(file: pq.ParquetFile, schema: pa.Schema) -> dict[str, Any]:
     return footer
 
 
+def _footer_hash(path: Path) -> str:
+    """Hash of a Parquet file's own footer, which has sizes and extremes of all that is in it."""
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - length, os.SEEK_END)
+        return hashlib.blake2b(file.read(length), digest_size=8).hexdigest()
+
+
 def _summary(footer: dict[str, Any]) -> ShardSummary:
     """The summary of a scenes file's footer; ValueError or KeyError says what is wrong with it."""
     counts = {Outcome(name).value: count for name, count in footer["counts"].items()}
     numbers = [footer["shard"], footer["scenes"], footer["people"], footer["people_bytes"], *counts.values()]
     if any(type(number) is not int or number < 0 for number in numbers) or sum(counts.values()) != footer["scenes"]:
         raise ValueError("the counts in its footer contradict each other")
-    if not isinstance(footer["config_hash"], str):
-        raise ValueError("its footer has no hash of a configuration")
-    return ShardSummary(
-        footer["shard"], footer["scenes"], footer["people"], counts, float(footer["seconds"]), footer["config_hash"]
-    )
+    if not isinstance(footer["config_hash"], str) or not isinstance(footer["keys"], str):
+        raise ValueError("its footer has no hashes of configuration and keys")
+    told = (footer["shard"], footer["scenes"], footer["people"], counts)
+    return ShardSummary(*told, float(footer["seconds"]), footer["config_hash"], footer["keys"])

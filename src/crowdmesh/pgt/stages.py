@@ -14,19 +14,24 @@ from crowdmesh.body import body_of
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.dto import DTOConfig, Placement, place
 from crowdmesh.dto.place import known_size, posed_scene
-from crowdmesh.errors import AssetError, CrowdMeshError, InputError
+from crowdmesh.errors import AssetError, CrowdMeshError, FormatError, InputError
 from crowdmesh.experts import ExpertOptions, Experts, load_experts
 from crowdmesh.experts.first_guess import first_guesses
 from crowdmesh.experts.nothing import check_finds_people
 from crowdmesh.images import decode_image, encoded_size
 from crowdmesh.pgt.given_people import OtherBodyError, guess_given, input_image
 from crowdmesh.pgt.records import Built, Guessed, ImageFile, Loaded, Outcome, Sample
+from crowdmesh.pgt.sources._image_files import content_of
 from crowdmesh.scene import Scene
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+LARGEST_PX = 200_000_000
+"""Most pixels of an image that is looked at; it bounds the memory of a worker, some 600 MB for the pixels alone."""
+
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DEVICE_ERRORS = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError))  # by version
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,11 @@ class ReadImages:
         self.pixels = pixels
 
     def __call__(self, samples: Sequence[Sample]) -> list[Loaded | Built]:
-        """One answer per sample, in order."""
+        """One answer per sample, in order.
+
+        Raises:
+            DiskError (an InputError): the disk or share of the images cannot be read at the moment, whichever image.
+        """
         return [self._read(sample) for sample in samples]
 
     def _read(self, sample: Sample) -> Loaded | Built:
@@ -69,15 +78,20 @@ class ReadImages:
             return Built(entry, *sample.problem)
         try:
             data = _content(sample)
-        except OSError as error:
+        except OSError as error:  # of this image alone
             return Built(entry, Outcome.IMAGE_UNREADABLE, f"cannot read image {entry.path}: {error.strerror}")
         if data is None and self.pixels:
             return Built(entry, Outcome.IMAGE_MISSING, f"image {entry.path} is not there")
         loaded = Loaded(sample)
         if data is not None:
             try:
+                height, width = encoded_size(data, entry.path)
+                if self.pixels and height * width > LARGEST_PX:
+                    raise FormatError(
+                        f"image {entry.path} has {width}x{height} pixels, and sets are made of at most "
+                        f"{LARGEST_PX / 1e6:.0f} megapixels an image; give a smaller copy of it"
+                    )
                 pixels = decode_image(data, entry.path) if self.pixels else None
-                height, width = encoded_size(data, entry.path) if pixels is None else pixels.shape[:2]
             except CrowdMeshError as error:
                 return Built(entry, Outcome.IMAGE_UNREADABLE, str(error))
             file = ImageFile(len(data), hashlib.sha256(data).hexdigest(), width, height)
@@ -112,7 +126,8 @@ class FirstGuess:
         """One answer per image, in order; ``Outcome.FAILED`` with the reason where it cannot be given.
 
         Raises:
-            AssetError, MemoryError, torch.OutOfMemoryError, OSError (full disk): no other image would fare better.
+            AssetError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, OSError (full disk): no other
+                image would fare better.
             InputError: people are to be added whose body is not that of the labels.
         """
         answers: list[Guessed | Built | None] = [one if isinstance(one, Built) else None for one in loaded]
@@ -180,7 +195,8 @@ class Place:
         """One answer per image, in order; ``Outcome.FAILED`` with the reason where people cannot be placed.
 
         Raises:
-            AssetError, MemoryError, torch.OutOfMemoryError, OSError (full disk): no other image would fare better.
+            AssetError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, OSError (full disk): no other
+                image would fare better.
         """
         done = []
         for one in guessed:
@@ -261,19 +277,26 @@ def together_or_alone(
     """The answer about each item: from one call for all of them if that works, else one by one.
 
     Raises:
-        AssetError, MemoryError, torch.OutOfMemoryError, OSError (full disk), OtherBodyError: nothing that one item is
-            to blame for.
+        AssetError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, RuntimeError (CUDA error), OSError
+            (full disk), OtherBodyError: nothing that one item is to blame for.
     """
     if not items:
         return []
     try:
         return list(work(items))
-    except (AssetError, MemoryError, torch.OutOfMemoryError, OtherBodyError):
-        raise
     except Exception as error:  # one image must not stop a million: name it and go on
-        if isinstance(error, OSError) and error.errno in _FULL_DISK:
+        if _is_nobodys_fault(error):
             raise
         return [error] if len(items) == 1 else [one for item in items for one in together_or_alone(work, [item])]
+
+
+def _is_nobodys_fault(error: Exception) -> bool:
+    """Whether no item is to blame, so that none would fare better."""
+    if isinstance(error, (AssetError, MemoryError, OtherBodyError, *_DEVICE_ERRORS)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _FULL_DISK
+    return isinstance(error, RuntimeError) and str(error).startswith("CUDA error")  # the process can use it no more
 
 
 def failed(loaded: Loaded, error: Exception) -> Built:
@@ -288,7 +311,7 @@ def _content(sample: Sample) -> bytes | None:
     if sample.encoded is not None or sample.image is None:
         return sample.encoded
     try:
-        return sample.image.read_bytes()
+        return content_of(sample.image)
     except FileNotFoundError:
         return None
 

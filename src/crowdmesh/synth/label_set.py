@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from crowdmesh._files import atomic_path, reading
+from crowdmesh._files import atomic_path, reading, sweep
 from crowdmesh.errors import InputError
 from crowdmesh.synth._label_files import (
     AGES,
@@ -156,6 +156,7 @@ def _manifest(world: World, scenes: int, errors: ExpertErrors) -> dict[str, Any]
 def _claim(folder: Path, values: dict[str, Any]) -> None:
     """Write the manifest, or make sure that the one there tells of the same work."""
     manifest = folder / MANIFEST
+    sweep(folder, f"{manifest.stem}.*.json")
     if manifest.exists():
         with reading(manifest, "manifest of a synthetic label set"):
             found = json.loads(manifest.read_text())
@@ -170,7 +171,7 @@ def _claim(folder: Path, values: dict[str, Any]) -> None:
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no synthetic label set; choose a new or an empty folder")
-    with atomic_path(manifest) as temporary:
+    with atomic_path(manifest, durable=True) as temporary:
         temporary.write_text(json.dumps(values, indent=1) + "\n")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crowdmesh._files import atomic_path, reading
+from crowdmesh._files import atomic_path, reading, sweep
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.synth._processes import share_out
 from crowdmesh.synth._rows import DEPTH_ERROR, SCHEMA, SPLIT_COLUMNS, row_of, scene_of
@@ -181,6 +181,7 @@ def _claim(target: WorldFolder) -> None:
     """Write the manifest, or make sure that the one there tells of the same work."""
     manifest = target.path / MANIFEST
     values = _manifest(target)
+    sweep(target.path, f"{manifest.stem}.*.json")
     if manifest.exists():
         found = _manifest(open_world(target.path))
         differing = [name for name in values if values[name] != found[name]]
@@ -192,7 +193,7 @@ def _claim(target: WorldFolder) -> None:
         return
     if target.path.is_dir() and any(target.path.iterdir()):
         raise InputError(f"{target.path} is not empty and holds no world; choose a new or an empty folder")
-    with atomic_path(manifest) as temporary:
+    with atomic_path(manifest, durable=True) as temporary:
         temporary.write_text(json.dumps(values, indent=1) + "\n")
 
 

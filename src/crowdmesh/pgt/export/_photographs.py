@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from crowdmesh.errors import CrowdMeshError
 from crowdmesh.images import encoded_size
 from crowdmesh.pgt.records import Sample
+from crowdmesh.pgt.sources._image_files import content_of
 
 MISSING, CHANGED = "missing", "changed"
 
@@ -50,7 +51,11 @@ class Absent:
 
 
 def photograph_of(sample: Sample, expected: Expected) -> Photograph | Absent:
-    """The photograph of a sample, if it is the one that is expected."""
+    """The photograph of a sample, if it is the one that is expected.
+
+    Raises:
+        InputError: the disk or share it lies on cannot be read at the moment.
+    """
     where = f"image {sample.image or sample.entry.key}"
     if sample.encoded is not None:
         content = sample.encoded
@@ -59,7 +64,7 @@ def photograph_of(sample: Sample, expected: Expected) -> Photograph | Absent:
         return Absent(MISSING, detail)
     else:
         try:
-            content = sample.image.read_bytes()
+            content = content_of(sample.image)
         except OSError as error:
             return Absent(MISSING, f"{where} cannot be read: {error.strerror}")
     digest = hashlib.sha256(content).hexdigest()

@@ -22,6 +22,8 @@ from crowdmesh.pgt.records import Entry
 _FORMAT, _FORMAT_VERSION = "crowdmesh-tar", 1
 _WHAT = "record of a tar shard"
 
+CHANGED_MEANWHILE = "the set changed while it was packed; pack it again when nobody builds it"
+
 
 @dataclass(frozen=True)
 class TarPlan:
@@ -110,6 +112,16 @@ def finished(folder: Path, plan: TarPlan) -> TarRecord | None:
     except FormatError:
         return None
     return record if record.digest == plan.digest and record.size_bytes == tar.stat().st_size else None
+
+
+def is_record(path: Path) -> bool:
+    """Whether a JSON file says that it is the record of a tar."""
+    try:
+        with reading(path, _WHAT):
+            _values(path)
+    except FormatError:
+        return False
+    return True
 
 
 def left_out(folder: Path, stem: str) -> list[LeftOut]:
@@ -237,5 +249,5 @@ class OpenTars:
             everything.push(stack)
         if error is None and self._open:
             with everything:
-                raise InputError("the set changed while it was packed; pack it again when nobody builds it")
+                raise InputError(CHANGED_MEANWHILE)
         everything.__exit__(kind, error, trace)

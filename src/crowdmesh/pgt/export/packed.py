@@ -123,7 +123,9 @@ def read_webdataset(path: str | Path) -> Iterator[PackedImage]:
         FormatError: a damaged tar, or one that CrowdMesh did not write.
     """
     path = Path(path)
-    tars = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+    tars = [path]
+    if path.is_dir():
+        tars = sorted(tar for tar in path.glob("*.tar") if not tar.name.startswith("."))  # hidden: not yet finished
     if not tars or not all(tar.is_file() for tar in tars):
         raise InputError(f"there is no tar shard at {path}; make some with crowdmesh build --export webdataset")
     return (image for tar in tars for image in _read_tar(tar))

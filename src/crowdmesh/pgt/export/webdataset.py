@@ -22,7 +22,17 @@ from crowdmesh.pgt.export import packed
 from crowdmesh.pgt.export._naming import file_stems
 from crowdmesh.pgt.export._photographs import Absent, Expected, photograph_of
 from crowdmesh.pgt.export._set import PlannedSet, open_planned
-from crowdmesh.pgt.export._tars import Digest, OpenTars, TarPlan, TarRecord, discard, finished, left_out
+from crowdmesh.pgt.export._tars import (
+    CHANGED_MEANWHILE,
+    Digest,
+    OpenTars,
+    TarPlan,
+    TarRecord,
+    discard,
+    finished,
+    is_record,
+    left_out,
+)
 from crowdmesh.pgt.manifest import differences, read_manifest
 from crowdmesh.pgt.reading import BuiltScene, BuiltSet
 from crowdmesh.pgt.records import Entry, Outcome
@@ -33,6 +43,8 @@ FOLDER = "webdataset"
 
 MANIFEST, LEFT_OUT = "packing.json", "left_out.csv"
 _FORMAT, _FORMAT_VERSION = "crowdmesh-packing", 1
+_NUMBER = "[0-9]" * 6
+_TAR, _RECORD = f"*-{_NUMBER}.*.tar", f"*-{_NUMBER}.*.json"  # while they are written
 _AT_ONCE = 64  # images that the source is asked for at once
 
 Report = Callable[[int, int], None]
@@ -122,11 +134,14 @@ def export_webdataset(
             f"no image of the set in {folder} is accepted, so there is nothing to pack; choose a higher threshold"
         )
     _claim(target, packing, source.licences)
-    sweep(target, "*.tar")
+    for pattern in (_TAR, _RECORD, f"{Path(LEFT_OUT).stem}.*.csv"):
+        sweep(target, pattern)
     _delete_others(target, {plan.stem for tars in plans.values() for plan in tars})
     found = {plan.stem: _kept(target, plan, source) for tars in plans.values() for plan in tars}
     kept = {stem: record for stem, record in found.items() if record is not None}
     records = kept | _pack(planned, source, target, plans, set(kept), threshold, progress or (lambda done, total: None))
+    if any(plan.stem not in records for tars in plans.values() for plan in tars):
+        raise InputError(CHANGED_MEANWHILE)
     _list_left_out(target, records)
     return WebdatasetExport(
         target, tuple(_summary(name, plans[name], records, kept) for name in plans), planned.unbuilt
@@ -187,6 +202,7 @@ def _plans(built: BuiltSet, threshold: float | None, per_tar: int, salt: dict[st
 def _claim(target: Path, packing: dict[str, Any], licences: tuple[str, ...]) -> None:
     """Say what the folder is, or make sure that it is what it says."""
     path = target / MANIFEST
+    sweep(target, f"{path.stem}.*.json")
     if path.exists():
         with reading(path, "manifest of tar shards"):
             found = json.loads(path.read_text("utf-8"))
@@ -205,9 +221,12 @@ def _claim(target: Path, packing: dict[str, Any], licences: tuple[str, ...]) -> 
 
 
 def _delete_others(target: Path, stems: set[str]) -> None:
-    """Delete finished tars that the set does not ask for any more: a reader of the folder would read them too."""
+    """Delete finished tars that the set does not ask for any more: a reader of the folder would read them too.
+
+    Files of which we do not know that they are ours stay.
+    """
     for record in target.glob("*.json"):
-        if record.name != MANIFEST and record.stem not in stems:
+        if not record.name.startswith(".") and record.stem not in stems and is_record(record):
             discard(target, record.stem)
 
 
@@ -266,8 +285,11 @@ def _work(
     entries = (entry for shard in built.shards for entry in planned.plan.entries(shard.shard))
     met = dict.fromkeys(plans, 0)
     for scene in built.images(threshold=threshold, accepted_only=True):
-        tars = plans[scene.dataset]
-        plan = tars[met[scene.dataset] // tars[0].images]
+        tars = plans.get(scene.dataset, [])
+        number = met[scene.dataset] // tars[0].images if tars else 0
+        if number >= len(tars):
+            raise InputError(CHANGED_MEANWHILE)
+        plan = tars[number]
         met[scene.dataset] += 1
         if plan.stem in kept:
             yield plan, scene, None
@@ -293,7 +315,10 @@ def _list_left_out(target: Path, records: dict[str, TarRecord]) -> None:
     if not any(record.missing + record.changed for record in records.values()):
         (target / LEFT_OUT).unlink(missing_ok=True)
         return
-    with atomic_path(target / LEFT_OUT) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(target / LEFT_OUT, durable=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file)
         table.writerow(("key", "reason", "detail", "tar"))
         for stem in sorted(records):

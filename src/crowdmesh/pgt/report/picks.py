@@ -18,7 +18,8 @@ BEST, MEDIAN, WORST, LARGEST, REJECTED = (
     "Accepted, lowest scores", "Accepted, middle scores", "Accepted, highest scores", "Accepted, most people",
     "Rejected",
 )  # fmt: skip
-"""The groups, in the order of the page."""
+GROUPS = (BEST, MEDIAN, WORST, LARGEST, REJECTED)
+"""In the order of the page."""
 
 # Three groups may be made of the same few scenes: with so many in reserve each scene is still shown once.
 _RESERVE = 3 * EACH

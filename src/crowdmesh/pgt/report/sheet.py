@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from jaxtyping import UInt8
 
 from crowdmesh.body import pose_people
 from crowdmesh.errors import AssetError, CrowdMeshError
-from crowdmesh.images import decode_image, read_image
+from crowdmesh.images import decode_image
 from crowdmesh.pgt.reading import BuiltScene, BuiltSet
 from crowdmesh.pgt.report.dots import dots_picture
 from crowdmesh.pgt.report.picks import Pick
@@ -39,7 +40,8 @@ class SheetPicture:
 def draw_sheet(built: BuiltSet, picks: Sequence[Pick], folder: Path, image_of: ImageOf | None) -> list[SheetPicture]:
     """One PNG a picked scene: both overlays and the bird's-eye view with the way of everybody.
 
-    Bodies over the photograph where ``image_of`` finds it, else over a plain canvas of its shape. Where the files of a
+    Bodies over the photograph where ``image_of`` finds it (the very file that the set was built from, if it was there
+    then), else over a plain canvas of its shape. Where the files of a
     licensed body are not there, the bird's-eye view alone, in dots.
     """
     pictures: list[SheetPicture] = []
@@ -48,9 +50,13 @@ def draw_sheet(built: BuiltSet, picks: Sequence[Pick], folder: Path, image_of: I
         # Its shard alone is searched.
         scene = replace(built, shards=(built.shards[pick.shard],)).image(pick.key)
         numbered[pick.group] = number = numbered.get(pick.group, 0) + 1
-        name = f"{pick.group.lower().replace(', ', '_').replace(' ', '_')}_{number}.png"
-        pictures.append(_draw(scene, pick, folder / name, image_of))
+        pictures.append(_draw(scene, pick, folder / picture_name(pick.group, number), image_of))
     return pictures
+
+
+def picture_name(group: str, number: int) -> str:
+    """The file of a group's picture, counted from 1."""
+    return f"{group.lower().replace(', ', '_').replace(' ', '_')}_{number}.png"
 
 
 def _draw(scene: BuiltScene, pick: Pick, path: Path, image_of: ImageOf | None) -> SheetPicture:
@@ -98,9 +104,14 @@ def _photograph(scene: BuiltScene, image_of: ImageOf | None) -> tuple[UInt8[np.n
         found = image_of(scene)
         if found is None:
             return None, "the photograph was not found"
-        pixels = decode_image(found, scene.key) if isinstance(found, bytes) else read_image(found)
+        content = found if isinstance(found, bytes) else found.read_bytes()
+        if scene.file is not None and hashlib.sha256(content).hexdigest() != scene.file.sha256:
+            return None, "without its photograph: the one found is another file than the set was built from"
+        pixels = decode_image(content, scene.key)
     except CrowdMeshError as error:
         return None, f"without its photograph: {error}"
+    except OSError as error:
+        return None, f"without its photograph: {found} cannot be read ({error.strerror})"
     camera = scene.after.camera
     if pixels.shape[:2] != (camera.height, camera.width):
         return None, "without its photograph, which is of another size now"

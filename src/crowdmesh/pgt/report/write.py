@@ -15,8 +15,8 @@ from crowdmesh.pgt.report import tables
 from crowdmesh.pgt.report.figures import draw_figures, require_plots
 from crowdmesh.pgt.report.histogram import Histogram
 from crowdmesh.pgt.report.page import write_page
-from crowdmesh.pgt.report.picks import pick_scenes
-from crowdmesh.pgt.report.sheet import ImageOf, draw_sheet
+from crowdmesh.pgt.report.picks import EACH, GROUPS, pick_scenes
+from crowdmesh.pgt.report.sheet import ImageOf, draw_sheet, picture_name
 from crowdmesh.pgt.report.statistics import Statistics, gather
 
 PAGE = "index.html"
@@ -53,6 +53,9 @@ def write_report(
 ) -> Report:
     """Write the report on a set, also on one that is not finished yet; needs matplotlib.
 
+    The set is read twice, for the numbers and to pick scenes, in bounded memory. Pictures of an earlier report in the
+    folder that this one does not have are removed.
+
     Args:
         folder: of the set. out: where page and pictures go; default ``report`` in ``folder``.
         threshold: of the score, to filter again (nothing is computed anew); ``None``: as the set was built.
@@ -83,7 +86,17 @@ def write_report(
         [table for table in shown if table is not None and table.rows], figures, sheet, manifest.licences,
     )  # fmt: skip
     pictures = [picture.path for picture in (*figures, *sheet) if picture.path is not None]
+    _remove_old(out, {path.name for path in pictures}, [figure.name for figure in figures])
     return Report(page, (page, *pictures), statistics)
+
+
+def _remove_old(folder: Path, written: set[str], figures: list[str]) -> None:
+    """Delete pictures that an earlier report had and this one has not: only names that reports write."""
+    names = [f"{name}.png" for name in figures]
+    names += [picture_name(group, number + 1) for group in GROUPS for number in range(EACH)]
+    for name in names:
+        if name not in written:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _truth(truth_m: Float[np.ndarray, " N"], statistics: Statistics) -> Histogram:

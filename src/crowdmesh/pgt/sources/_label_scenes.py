@@ -170,8 +170,8 @@ def _refuse(block: LabelBlock, chosen: np.ndarray, origin: Callable[[int], str])
 
 def _check_camera(intrinsics: np.ndarray, origin: Callable[[int], str]) -> None:
     """Refuse people of several cameras."""
-    apart = np.abs(intrinsics - intrinsics[0]).max(1) / np.abs(intrinsics[0]).max()
-    if apart.max() > _SAME_CAMERA:
+    apart = np.abs(intrinsics - intrinsics[0]).max(1)
+    if apart.max() > _SAME_CAMERA * np.abs(intrinsics[0]).max():
         k = int(apart.argmax())
         raise LabelError(
             f"{origin(k)}: cam_int has a focal length of {intrinsics[k, 0]:.1f} px and a centre of "

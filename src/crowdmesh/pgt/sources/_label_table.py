@@ -11,11 +11,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,17 @@ import pyarrow.parquet as pq
 from crowdmesh._files import atomic_path, reading
 from crowdmesh.assets import digest_of
 from crowdmesh.errors import InputError
+from crowdmesh.pgt.sources._image_files import shared_folders
 from crowdmesh.pgt.sources._label_files import LabelFile, LabelRows, read_rows
 from crowdmesh.pgt.sources._names import path_in
+from crowdmesh.pgt.sources._table_lock import WORK, sweep_conversions, sweep_table, table_lock
 
-FORMAT, FORMAT_VERSION = "crowdmesh-labels", 1
+FORMAT, FORMAT_VERSION = "crowdmesh-labels", 2
 _WHAT = "table of labels"
 
 # Bytes of a bucket, which is sorted in memory; rows that are read back at once.
 _BUCKET_BYTES, _MOST_BUCKETS = 1 << 25, 256
 _ROWS_PER_GROUP = 2048
-_ABANDONED_S = 24 * 3600
 _GROUPING = ("data_set", "path", "name")
 
 
@@ -66,10 +66,18 @@ class Contents:
     Attributes:
         files: per data set, the names of its files in order, and the first row of each.
         bodies: body of each data set.
+        folders: per data set, the first folders that all its paths have in common.
+        kid_axis: data sets with people on SMPL's kid axis.
     """
 
     files: dict[str, list[tuple[str, int]]]
     bodies: dict[str, str]
+    folders: dict[str, list[str]]
+    kid_axis: list[str]
+
+    def parts_of(self, data_set: str, path: str) -> int:
+        """How many last parts of a path tell its image from every other one of the data set."""
+        return len(path.split("/")) - len(self.folders[data_set])
 
     def origin(self, data_set: str, row: int) -> str:
         """A row of a data set as file and row there."""
@@ -91,7 +99,7 @@ def convert(
     progress: Callable[[int], None] | None = None,
     bucket_bytes: int = _BUCKET_BYTES,
 ) -> None:
-    """Write the table of label files.
+    """Write the table of label files; a process that finds another one at it waits for that one's table.
 
     Args:
         files: in the order in which the people of one image follow each other.
@@ -100,35 +108,43 @@ def convert(
     Raises:
         FormatError: a label file is damaged. InputError: the folder cannot be written, or the disk is full.
     """
-    double = any(file.double for file in files)
-    schema = schema_of(double)
+    _make(target.parent)
+    with table_lock(target.parent, target.stem, wait=True) as held:
+        if held == "held" and target.is_file():
+            return
+        sweep_conversions(target.parent)
+        if held == "held":
+            sweep_table(target.parent, target.stem, 0.0)
+        with atomic_path(target, durable=True) as temporary:
+            work = Path(tempfile.mkdtemp(prefix=f".{target.stem}.", suffix=WORK, dir=target.parent))
+            try:
+                _write(files, temporary, work, unpickle, progress or (lambda _: None), bucket_bytes)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to folder {folder}: {error.strerror}; choose another output folder") from error
+
+
+def _write(
+    files: Sequence[LabelFile],
+    target: Path,
+    work: Path,
+    unpickle: bool,
+    progress: Callable[[int], None],
+    bucket_bytes: int,
+) -> None:
+    """The table itself, by way of the buckets in a folder."""
+    schema = schema_of(any(file.double for file in files))
     buckets = min(_MOST_BUCKETS, 1 + sum(file.bytes_unpacked for file in files) // bucket_bytes)
-    with atomic_path(target) as temporary:
-        _sweep(target.parent)
-        work = Path(tempfile.mkdtemp(prefix=".labels-", dir=target.parent))
-        try:
-            contents = _deal(files, unpickle, schema, work, buckets, progress or (lambda _: None))
-            metadata = {
-                "format": FORMAT,
-                "version": str(FORMAT_VERSION),
-                "files": json.dumps(contents.files),
-                "bodies": json.dumps(contents.bodies),
-            }
-            _gather(work, buckets, schema.with_metadata(metadata), temporary)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left, but not what others are working on."""
-    for leftover in folder.glob(".labels-*"):
-        with suppress(FileNotFoundError):  # another process sweeps too
-            if leftover.stat().st_mtime >= time.time() - _ABANDONED_S:
-                continue
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink()
+    contents = _deal(files, unpickle, schema, work, buckets, progress)
+    metadata = {"format": FORMAT, "version": str(FORMAT_VERSION)}
+    metadata |= {name: json.dumps(value) for name, value in asdict(contents).items()}
+    _gather(work, buckets, schema.with_metadata(metadata), target)
 
 
 def _deal(
@@ -142,7 +158,7 @@ def _deal(
     """Deal all rows into one Arrow file a bucket."""
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     starts: dict[str, int] = {}
-    contents = Contents({}, {file.data_set: file.body for file in files})
+    contents = Contents({}, {file.data_set: file.body for file in files}, {}, [])
     with ExitStack() as stack:
         writers = [
             stack.enter_context(pa.ipc.new_stream(str(work / f"{bucket}.arrow"), schema, options=options))
@@ -152,12 +168,17 @@ def _deal(
             start = starts.get(file.data_set, 0)
             contents.files.setdefault(file.data_set, []).append((file.path.name, start))
             for rows in read_rows(file, unpickle):
-                path_of = {name: path_in(file.data_set, name) for name in _names(rows)}
+                names = rows.names + [name for name, _ in rows.without]
+                path_of = {name: path_in(file.data_set, name) for name in dict.fromkeys(names)}
+                shared = contents.folders.get(file.data_set)
+                contents.folders[file.data_set] = shared_folders(path_of.values(), shared)
+                if file.body == "smpl" and rows.shape[:, 10:].any() and file.data_set not in contents.kid_axis:
+                    contents.kid_axis.append(file.data_set)
                 bucket_of = {
                     path: zlib.crc32(f"{file.data_set}/{path}".encode()) % buckets for path in path_of.values()
                 }
-                paths = [path_of[name] for name in _names(rows)]
-                batch = _batch(file.data_set, start, rows, paths, schema)
+                paths = [path_of[name] for name in names]
+                batch = _batch(file.data_set, start, rows, names, paths, schema)
                 dealt = np.array([bucket_of[path] for path in paths])
                 for bucket in np.unique(dealt):
                     writers[bucket].write_batch(batch.take(pa.array(np.flatnonzero(dealt == bucket))))
@@ -167,9 +188,10 @@ def _deal(
     return contents
 
 
-def _batch(data_set: str, start: int, rows: LabelRows, paths: list[str], schema: pa.Schema) -> pa.RecordBatch:
+def _batch(
+    data_set: str, start: int, rows: LabelRows, names: list[str], paths: list[str], schema: pa.Schema
+) -> pa.RecordBatch:
     count, empty = len(rows.names), len(rows.without)
-    names = _names(rows)
     columns: dict[str, pa.Array] = {
         "data_set": pa.array([data_set] * len(names)),
         "path": pa.array(paths),
@@ -180,10 +202,6 @@ def _batch(data_set: str, start: int, rows: LabelRows, paths: list[str], schema:
     for name in schema.names[len(columns) :]:
         columns[name] = _lists(getattr(rows, name), count, empty, schema.field(name).type)
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
-
-
-def _names(rows: LabelRows) -> list[str]:
-    return rows.names + [name for name, _ in rows.without]
 
 
 def _lists(values: np.ndarray | None, count: int, empty: int, kind: pa.ListType) -> pa.Array:
@@ -246,7 +264,8 @@ class LabelTable:
             if metadata.get(b"format") != FORMAT.encode() or metadata.get(b"version") != str(FORMAT_VERSION).encode():
                 raise ValueError("it does not say that it is one")
             files = {name: [tuple(part) for part in parts] for name, parts in json.loads(metadata[b"files"]).items()}
-            self.contents = Contents(files, json.loads(metadata[b"bodies"]))
+            rest = {name: json.loads(metadata[name.encode()]) for name in ("bodies", "folders", "kid_axis")}
+            self.contents = Contents(files, **rest)
             groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._starts = np.cumsum([0, *groups])
         self._held: tuple[int, pa.Table] | None = None

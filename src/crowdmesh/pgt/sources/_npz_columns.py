@@ -44,12 +44,13 @@ def names_in(archive: zipfile.ZipFile) -> list[str]:
 class Column:
     """One array of an archive, whose rows are read once, from the first to the last.
 
+    Pickled objects, and arrays whose first axis runs fastest, are read as a whole.
+
     Raises:
         ValueError: damaged, or without rows; one clause. FormatError: pickled, and that was not asked for.
 
     Attributes:
-        name, shape, dtype: of the array. in_memory: whether all of it had to be read at once (pickled objects, arrays
-            whose first axis runs fastest).
+        name, shape, dtype: of the array.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, name: str, unpickle: bool = False) -> None:
@@ -70,11 +71,6 @@ class Column:
             if fortran and len(self.shape) > 1:
                 flat = self._read(math.prod(self.shape), self.dtype)
                 self._whole = flat.reshape(self.shape, order="F")
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether all rows had to be read at once."""
-        return self._whole is not None
 
     @property
     def row_bytes(self) -> int:

@@ -13,7 +13,7 @@ from crowdmesh.assets import digest_of
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.formats import read_relative_human
 from crowdmesh.pgt.records import Entry, Sample
-from crowdmesh.pgt.sources._image_files import ImageFiles
+from crowdmesh.pgt.sources._image_files import ImageFiles, shared_folders
 from crowdmesh.pgt.sources._names import clean_name
 
 SPLITS = ("train", "val", "test")
@@ -23,8 +23,9 @@ _SUFFIXES = (".npz", ".json")
 class RelativeHumanSource:
     """The images that ``{train,val,test}_annots`` name; a :class:`~crowdmesh.pgt.sources.base.Source`.
 
-    An entry's ``part`` is where its image lies below the folder of images. One annotation file at a time is held in
-    memory, as a whole.
+    An entry's ``part`` is where its image lies below the folder of images, and its ``row`` how many first folders of
+    its name all images of the split have in common: they may be missing there. One annotation file at a time is held
+    in memory, as a whole.
 
     Attributes:
         images: folder of the images.
@@ -87,9 +88,10 @@ class RelativeHumanSource:
                     names.add(clean_name(name))
                 except ValueError as error:
                     raise FormatError(f"{path}: {error}; correct it") from error
+            shared = len(shared_folders(names))
             for name in sorted(names):
-                place = finder.find(split, name)
-                yield Entry(_data_set(split), name, place or "", found=place is not None)
+                place = finder.find(split, name, _kept(name, shared))
+                yield Entry(_data_set(split), name, place or "", shared, found=place is not None)
 
     def load(self, entries: Sequence[Entry]) -> Iterator[Sample]:
         """Where each image lies, if it does."""
@@ -97,8 +99,13 @@ class RelativeHumanSource:
         for entry in entries:
             place = entry.part
             if not place or not (self.images / place).is_file():
-                place = finder.find(entry.dataset.removeprefix(_data_set("")), entry.path)
+                split = entry.dataset.removeprefix(_data_set(""))
+                place = finder.find(split, entry.path, _kept(entry.path, entry.row))
             yield Sample(entry, None if place is None else self.images / place)
+
+
+def _kept(name: str, shared: int) -> int:
+    return len(name.split("/")) - shared
 
 
 def _data_set(split: str) -> str:

@@ -18,11 +18,10 @@ from crowdmesh._files import reading
 from crowdmesh.adapters.reading import ADAPTERS, AUTO, PeopleFile
 from crowdmesh.depth import RelativeDepth
 from crowdmesh.errors import AssetError, CrowdMeshError, FormatError, InputError
-from crowdmesh.experts._files_by_name import file_of
 from crowdmesh.experts.depth_file import read_depth
 from crowdmesh.images import SUFFIXES
 from crowdmesh.pgt.records import Entry, Outcome, Sample
-from crowdmesh.pgt.sources._image_files import ImageFiles, upright_size
+from crowdmesh.pgt.sources._image_files import DiskError, ImageFiles, is_image, shared_folders, upright_size
 from crowdmesh.pgt.sources._names import clean_name
 from crowdmesh.scene import Scene
 
@@ -39,13 +38,14 @@ _NOT_PEOPLE = (*DEPTHS, ".before.npz")
 class SceneSource:
     """Scenes of a folder tree; a :class:`~crowdmesh.pgt.sources.base.Source`.
 
-    ``NAME.scene.npz`` is one image. Where a folder holds none, its other files are those of another system
-    (:mod:`crowdmesh.adapters`), of one image or of many. Hidden files are left out, links to folders are not followed.
+    ``a/NAME.scene.npz`` is one image, ``a/NAME``. Where a tree holds none, its other files are those of another system
+    (:mod:`crowdmesh.adapters`), of one image or of many, called as there. Hidden files are left out, links to folders
+    are not followed. No image is called after a photograph that may come or go.
 
     The image of ``a/NAME.scene.npz`` is ``a/NAME.jpg`` (or another image ending) beside it or under ``images``, else
-    the one that the scene itself names as its source; one that is nowhere is taken out of the scene, if it is in it.
-    Images of other systems' files are looked up by the names there. Depth maps (``NAME.depth.npz``, ``.depth.npy``; as
-    :class:`~crowdmesh.experts.depth_file.DepthFromFiles` reads them) lie below the same folder.
+    the one in ``a`` that the scene itself names as its source; one that is nowhere is taken out of the scene, if it is
+    in it. Its depth map is ``a/NAME.depth.npz`` or ``.depth.npy`` beside it. Images and depth maps of other systems'
+    files are looked up by the names there, or by tails of them that no other image of the file shares.
 
     Attributes:
         data: the folder, or one file. images: where the images lie. dataset: the name of the folder or file.
@@ -102,7 +102,8 @@ class SceneSource:
         for part in self._files():
             empty = False
             if part.endswith(SCENE):
-                yield self._scene_entry(part, files)
+                path = part.removesuffix(SCENE)
+                yield Entry(self.dataset, path, part, found=self._image_of_scene(path, part) is not None)
             else:
                 yield from self._people_entries(part, files)
         if empty:
@@ -119,46 +120,63 @@ class SceneSource:
             for entry in group:
                 try:
                     yield self._sample(entry, files)
-                except AssetError:  # SMPL is missing, for every image alike
+                except (AssetError, DiskError):  # SMPL is missing, say: every image alike
                     raise
                 except CrowdMeshError as error:
                     yield Sample(entry, problem=(Outcome.LABELS_INVALID, " ".join(str(error).split())))
 
     def _sample(self, entry: Entry, files: ImageFiles) -> Sample:
-        image = self._image(entry.path, files)
         if entry.part.endswith(SCENE):
-            scene = Scene.load(self.root / entry.part)
             name = entry.part.removesuffix(SCENE)
+            image = self._image_of_scene(name, entry.part)
+            scene = Scene.load(self.root / entry.part)
+            kept = name.count("/") + 1
         else:
             people = _opened(self.root / entry.part, self.adapter, self.unpickle)
             if entry.row >= len(people.names):
                 raise FormatError(f"{entry.part} has no image number {entry.row} any more; build the set anew")
+            kept = _opened_images(self.root / entry.part, entry.part, self.adapter, self.unpickle)[entry.row][1]
+            image = self._image_named(entry.path, files, kept)
             size = upright_size(image) if image is not None else None
             scene = people.scene(people.names[entry.row], size, self.vertical_fov)
-            name = os.path.splitext(entry.path)[0] if _is_image(entry.path) else entry.path
+            name = os.path.splitext(entry.path)[0] if is_image(entry.path) else entry.path
         encoded = _png(scene.image) if image is None and scene.image is not None else None
         bare = Scene(scene.camera, scene.people, None, scene.provenance)
-        return Sample(entry, image, encoded, bare, self._depth(name))
+        return Sample(entry, image, encoded, bare, self._depth(name, kept))
 
-    def _depth(self, name: str) -> RelativeDepth | None:
-        file = file_of(self.root, Path(f"{name}.image"), DEPTHS)
-        return None if file is None else read_depth(file)
+    def _depth(self, name: str, kept: int) -> RelativeDepth | None:
+        """The depth map that is called so, or like a tail of it that has so many parts at least."""
+        parts = name.split("/")
+        for first in range(len(parts) - kept + 1):
+            for ending in DEPTHS:
+                if (file := self.root / f"{'/'.join(parts[first:])}{ending}").is_file():
+                    return read_depth(file)
+        return None
 
-    def _image(self, path: str, files: ImageFiles) -> Path | None:
-        """Where an image lies: beside the people, else under ``images``."""
-        if (beside := self.root / path).is_file() and _is_image(path):
-            return beside
-        found = files.find(self.dataset, path) if _is_image(path) else None
-        return None if found is None else self.images / found
+    def _image_of_scene(self, path: str, part: str) -> Path | None:
+        """Where the image of a scene lies: exactly where the scene does, or there under ``images``."""
+        for name in _with_endings(path):
+            if (found := self._exactly(name)) is not None:
+                return found
+        source = _source_of(self.root / part)
+        return None if source is None else self._exactly(str(PurePosixPath(path).with_name(source)))
 
-    def _scene_entry(self, part: str, files: ImageFiles) -> Entry:
-        stem = part.removesuffix(SCENE)
-        names = [stem] * _is_image(stem) + [f"{stem}{suffix}" for suffix in sorted(SUFFIXES)]
-        path = next((name for name in names if self._image(name, files) is not None), None)
-        if path is None and (source := _source_of(self.root / part)) is not None:
-            path = str(PurePosixPath(stem).with_name(source))
-        found = path is not None and self._image(path, files) is not None
-        return Entry(self.dataset, path or stem, part, found=found)
+    def _exactly(self, name: str) -> Path | None:
+        places = (root / name for root in dict.fromkeys((self.root, self.images)))
+        return next((place for place in places if place.is_file()), None)
+
+    def _image_named(self, path: str, files: ImageFiles, kept: int) -> Path | None:
+        """Where the image lies that a file of another system names: beside that file, else anywhere under ``images``.
+
+        Args:
+            kept: how many last parts of the name tell it from the file's others.
+        """
+        for name in _with_endings(path) if not is_image(path) else [path]:
+            if (beside := self.root / name).is_file():
+                return beside
+            if (found := files.find(self.dataset, name, kept)) is not None:
+                return self.images / found
+        return None
 
     def _people_entries(self, part: str, files: ImageFiles) -> Iterator[Entry]:
         try:
@@ -167,40 +185,66 @@ class SceneSource:
             raise
         except CrowdMeshError:
             names = [""]  # load says what is wrong
-        folder, stem = os.path.split(part.rsplit(".", 1)[0])
-        for row, name in enumerate(names):
-            try:
-                path = os.path.join(folder, clean_name(name) if name else stem)
-            except ValueError:
-                path = os.path.join(folder, f"{stem}-{row}")
-            if not _is_image(path):
-                variants = (f"{path}{suffix}" for suffix in sorted(SUFFIXES))
-                path = next((one for one in variants if self._image(one, files) is not None), path)
-            yield Entry(self.dataset, path, part, row, found=self._image(path, files) is not None)
+        for row, (path, kept) in enumerate(_images_of(part, names)):
+            yield Entry(self.dataset, path, part, row, found=self._image_named(path, files, kept) is not None)
 
     def _files(self) -> Iterator[str]:
         """Relative POSIX path of every file of people, sorted by name folder by folder."""
         if self.data.is_file():
             yield self.data.name
             return
+        scenes = self.adapter == AUTO and any(name.endswith(SCENE) for _, name in self._walk())
+        for folder, name in self._walk():
+            if not name.endswith(SCENE) if scenes else not _is_of_others(name):
+                continue
+            part = (Path(folder) / name).relative_to(self.data).as_posix()
+            if not part.isascii() and os.fsencode(part).decode("utf-8", "replace") != part:
+                raise InputError(f"a name in {folder} is not in UTF-8 ({os.fsencode(part)!r}); rename it")
+            yield part
+
+    def _walk(self) -> Iterator[tuple[str, str]]:
+        """Folder and name of every file that is not hidden, sorted by name folder by folder."""
         for folder, folders, names in os.walk(self.data, onerror=_refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            names = sorted(name for name in names if not name.startswith("."))
-            scenes = [name for name in names if name.endswith(SCENE)]
-            if self.adapter != AUTO or not scenes:
-                endings = tuple(name for name in names if name.lower().endswith(_OTHERS))
-                scenes = [name for name in endings if not name.endswith((*_NOT_PEOPLE, SCENE))]
-            for name in scenes:
-                part = (Path(folder) / name).relative_to(self.data).as_posix()
-                if not part.isascii() and os.fsencode(part).decode("utf-8", "replace") != part:
-                    raise InputError(f"a name in {folder} is not in UTF-8 ({os.fsencode(part)!r}); rename it")
-                yield part
+            yield from ((folder, name) for name in sorted(names) if not name.startswith("."))
 
 
 @lru_cache(maxsize=1)
 def _opened(path: Path, adapter: str, unpickle: bool) -> PeopleFile:
     """The file that was asked for last stays open: its images are asked for one after the other."""
     return PeopleFile(path, adapter, unpickle)
+
+
+@lru_cache(maxsize=1)
+def _opened_images(path: Path, part: str, adapter: str, unpickle: bool) -> list[tuple[str, int]]:
+    return _images_of(part, _opened(path, adapter, unpickle).names)
+
+
+def _images_of(part: str, names: Sequence[str]) -> list[tuple[str, int]]:
+    """What the images of another system's file are called: as there, in the file's folder, else after the file.
+
+    With each how many last parts of it tell it from the others; all, if the file does not name it.
+    """
+    folder, stem = os.path.split(part.rsplit(".", 1)[0])
+    paths, named = [], []
+    for row, name in enumerate(names):
+        try:
+            paths.append(os.path.join(folder, clean_name(name) if name else stem))
+            named.append(bool(name))
+        except ValueError:
+            paths.append(os.path.join(folder, f"{stem}-{row}"))
+            named.append(False)
+    shared = len(shared_folders(path for path, known in zip(paths, named, strict=True) if known))
+    return [(path, path.count("/") + 1 - shared * known) for path, known in zip(paths, named, strict=True)]
+
+
+def _is_of_others(name: str) -> bool:
+    return name.lower().endswith(_OTHERS) and not name.endswith((*_NOT_PEOPLE, SCENE))
+
+
+def _with_endings(name: str) -> list[str]:
+    """The files that an image of a name may be."""
+    return [name] * is_image(name) + [f"{name}{suffix}" for suffix in sorted(SUFFIXES)]
 
 
 def _source_of(scene: Path) -> str | None:
@@ -211,11 +255,7 @@ def _source_of(scene: Path) -> str | None:
             clean = PurePosixPath(clean_name(name)).name
     except CrowdMeshError:
         return None
-    return clean if _is_image(clean) else None
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    return clean if is_image(clean) else None
 
 
 def _png(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
