@@ -193,17 +193,24 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise FormatError(f"{path} is not a readable {what}: {_reason(error)}") from error
 
 
-def out_of_reach(error: FormatError) -> str | None:
-    """Why the file of an error of :func:`reading` could not be read, if that says nothing about the file itself.
+@contextmanager
+def mendable(path: Path, what: str, advice: str) -> Iterator[None]:
+    """As :func:`reading`, where a damaged file can be made again: the FormatError ends with ``advice`` on how.
 
-    A stale mount, missing rights, too many open files, too little memory; ``None``: the file is damaged or not there.
+    What says nothing about the file itself (a stale mount, missing rights, too little memory) becomes an InputError
+    instead, so that nobody deletes a good file for it.
     """
-    cause = error.__cause__
-    if isinstance(cause, MemoryError):
-        return "there is not enough memory"
-    if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT):
-        return os.strerror(cause.errno)  # type: ignore[arg-type]
-    return None
+    try:
+        with reading(path, what):
+            yield
+    except FormatError as error:
+        cause = error.__cause__
+        if isinstance(cause, MemoryError):
+            raise InputError(f"cannot read {path}: there is not enough memory; run the same again with more") from error
+        if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT):
+            reason = os.strerror(cause.errno)  # type: ignore[arg-type]
+            raise InputError(f"cannot read {path}: {reason}; run the same again when it can be read") from error
+        raise FormatError(f"{error}; {advice}") from error
 
 
 def sha256(path: Path) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from crowdmesh.errors import AssetError
+from crowdmesh.experts._pretrained import LocalWeights
 
 
 @runtime_checkable
@@ -57,43 +56,8 @@ def _known_folder(path: Path) -> None:
         raise NotADirectoryError(path)  # which is not remembered
 
 
-@dataclass(frozen=True)
-class FilesPerImage:
-    """A folder with a file per photograph, as a source of an expert (:class:`crowdmesh.assets.Weights`)."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.path.name
-
-    @property
-    def licence(self) -> str:
-        """Not known here."""
-        return "that of its origin"
-
-    def find(self) -> Path | None:
-        """The folder, if it is there."""
-        return self.path if self.path.is_dir() else None
-
-    def fetch(self) -> Path:
-        """The folder.
-
-        Raises:
-            AssetError: it is not there.
-        """
-        if self.find() is None:
-            raise AssetError(f"folder {self.path} does not exist; {self.remedy()}")
-        return self.path
-
-    def defect(self, path: Path) -> str | None:
-        """Nothing is known of its content."""
-        return None
-
-    def remedy(self) -> str:
-        """How to get it, as a clause for tables."""
-        return f"put it at {self.path} or name another folder"
+class FilesPerImage(LocalWeights):
+    """A folder with a file per photograph, as a source of an expert."""
 
     def fingerprint(self) -> str:
         """The folder's name alone: like the photographs themselves, its files are data and not looked at in advance.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, UInt64
 
 from crowdmesh import _files
-from crowdmesh.errors import FormatError, InputError
+from crowdmesh.errors import InputError
 from crowdmesh.pgt.records import Entry, KeysDigest
 
 FORMAT = "crowdmesh-plan"
@@ -316,18 +316,10 @@ def _promises(file: pq.ParquetFile) -> tuple[int, int, tuple[str, ...]]:
     return per_shard, int(said["missing"]), keys
 
 
-@contextmanager
-def _mendable(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a plan into one FormatError that says what to do."""
-    try:
-        with _files.reading(path, _WHAT):
-            yield
-    except FormatError as error:
-        if (reason := _files.out_of_reach(error)) is not None:
-            raise InputError(f"cannot read {path}: {reason}; run the same again when it can be read") from error
-        raise FormatError(
-            f"{error}; build into another folder, or delete this one's plan/ and shards/ to begin again"
-        ) from error
+def _mendable(path: Path) -> AbstractContextManager[None]:
+    """Turns what goes wrong with a plan into one sentence that says what to do."""
+    advice = "build into another folder, or delete this one's plan/ and shards/ to begin again"
+    return _files.mendable(path, _WHAT, advice)
 
 
 def _path(folder: Path, generation: int) -> Path:

@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crowdmesh import _files
-from crowdmesh.errors import FormatError, InputError
+from crowdmesh.errors import FormatError
 from crowdmesh.pgt.records import Built, KeysDigest, Outcome
 from crowdmesh.pgt.rows import tables_of
 from crowdmesh.pgt.schema import FORMAT, FORMAT_VERSION, PEOPLE_SCHEMA, SCENE_SCHEMA, UNITS
@@ -245,18 +245,9 @@ def open_shard(folder: Path, shard: int, stack: ExitStack) -> tuple[pq.ParquetFi
     return scenes, people, summary
 
 
-@contextmanager
-def mendable(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a file of a shard into one FormatError that says what to do."""
-    try:
-        with _files.reading(path, _WHAT):
-            yield
-    except FormatError as error:
-        if (reason := _files.out_of_reach(error)) is not None:
-            raise InputError(f"cannot read {path}: {reason}; run the same again when it can be read") from error
-        raise FormatError(
-            f"{error}; run crowdmesh build with the same arguments and --verify to build it again"
-        ) from error
+def mendable(path: Path) -> AbstractContextManager[None]:
+    """Turns what goes wrong with a file of a shard into one sentence that says what to do."""
+    return _files.mendable(path, _WHAT, "run crowdmesh build with the same arguments and --verify to build it again")
 
 
 @contextmanager
