@@ -258,6 +258,7 @@ def test_what_predict_cannot_use(weights, tmp_path, capsys, extra, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_predict_on_sample_photographs(weights, photos, tmp_path):
     assert main(["predict", str(photos), "--weights", str(weights), "--out", str(tmp_path)]) == 0
     names = [path.stem for path in sorted(photos.glob("*.jpg"))]

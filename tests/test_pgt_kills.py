@@ -78,7 +78,9 @@ def undisturbed(tmp_path_factory) -> tuple[pa.Table, pa.Table]:
     return rows_of(folder)
 
 
-@pytest.mark.parametrize("run", [run_here, nested], ids=["here", "processes"])
+@pytest.mark.parametrize(
+    "run", [pytest.param(run_here, id="here"), pytest.param(nested, id="processes", marks=pytest.mark.slow)]
+)
 def test_builder_killed_at_ten_random_moments(tmp_path, run):
     """Enough work that none of the ten comes too late, on a fast machine or a slow one."""
     whole = started(Job(tmp_path / "whole", StandInSource(240), None, None, per_shard=4, batch=3))

@@ -127,6 +127,7 @@ def test_damaged_plan_is_one_sentence(tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_listing_a_source_takes_eight_bytes_an_image(tmp_path):
     def many(count):
         for number in range(count):

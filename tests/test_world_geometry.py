@@ -299,6 +299,7 @@ def digest_of_stage() -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_two_processes_draw_the_same_stages():
     code = "import torch; torch.set_num_threads(2); import test_world_geometry as t; print(t.digest_of_stage())"
     path = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
