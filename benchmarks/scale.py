@@ -1,6 +1,6 @@
 """What building a set costs beside experts and placement: time, memory and bytes per image, from few images to many.
 
-    python benchmarks/scale.py [--records 1000 10000 100000] [--people 5] [--per-shard 256] [--folder DIR]
+    python benchmarks/scale.py [--records 1000 10000 100000 1000000] [--people 5] [--per-shard 256] [--folder DIR]
 
 The whole engine runs (plan, shards, rows, Parquet, manifest) on people who are made up, as large as those of label
 sets of SMPL and as hard to compress; no image is read, no network asked and nobody moved (preset ``none``). Every
@@ -137,7 +137,7 @@ def steps_alone(job: Job) -> dict[str, float]:
 def main() -> None:
     """Measure every size in a process of its own and print two tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--people", type=int, default=5)
     parser.add_argument("--per-shard", type=int, default=256)
     parser.add_argument("--folder", type=Path, help="where sets are written and deleted again; default: temporary")

@@ -208,3 +208,8 @@ def test_damaged_manifest_is_one_sentence(tmp_path, unchecked, old, new, said):
     with pytest.raises(FormatError, match=said) as caught:
         read_manifest(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_holds_finite_numbers():
+    with pytest.raises(InputError, match="NaN or infinity"):
+        hash_of({"dto": {"accept_below": float("inf")}})

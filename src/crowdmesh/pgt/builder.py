@@ -74,7 +74,7 @@ class BuildShards:
     def steps(self, shard: int) -> Generator[Step, None, None]:
         """Build one shard, telling of each group of images; after the last one it is committed.
 
-        When the caller stops early, or an error is raised, nothing of the shard is left.
+        When the caller stops early, or an error is raised before the last step, nothing of the shard is left.
 
         Raises:
             InputError: not one image could be read although all were there when they were listed: the shard is

@@ -65,8 +65,15 @@ def _versions() -> dict[str, str]:
 
 
 def hash_of(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a configuration in canonical JSON: keys sorted, no spaces."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    """SHA-256 of a configuration in canonical JSON: keys sorted, no spaces.
+
+    Raises:
+        InputError: it holds a number that JSON has not (NaN, infinity).
+    """
+    try:
+        text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise InputError("the configuration holds NaN or infinity; give every option a finite number") from error
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -152,7 +159,7 @@ def _refusal(folder: Path, differing: list[str]) -> str:
 def _write(path: Path, manifest: Manifest) -> None:
     values = {"format": FORMAT, "version": FORMAT_VERSION}
     values |= {entry.name: getattr(manifest, entry.name) for entry in fields(Manifest)}
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _checked(values: dict[str, Any]) -> Manifest:

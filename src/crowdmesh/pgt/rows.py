@@ -178,7 +178,9 @@ def _repeated(values: Sequence[str], sizes: np.ndarray) -> pa.Array:
 def _column(
     type_: pa.DataType, parts: Sequence[np.ndarray | None], sizes: np.ndarray, names: list[str] | None
 ) -> pa.Array:
-    """The arrays of all images, one after the other; null where an image has none, and for NaN.
+    """The arrays of all images, one after the other; null where an image has none.
+
+    NaN becomes null in columns of single numbers; in lists it stays NaN.
 
     Args:
         names: of whole numbers that stand in the files as text.
