@@ -220,6 +220,7 @@ def test_the_same_scene_whatever_was_made_before_it(world, scenes):
     assert len({digest(scene) for scene in scenes}) == SCENES
 
 
+@pytest.mark.slow
 def test_another_process_on_another_machine_makes_the_same_scene(scenes):
     code = (
         "import torch; torch.set_num_threads(1)\n"
