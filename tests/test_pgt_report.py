@@ -25,7 +25,7 @@ from crowdmesh.people import People
 from crowdmesh.pgt.manifest import Manifest, hash_of, write_manifest
 from crowdmesh.pgt.reading import open_set
 from crowdmesh.pgt.records import Built, Entry, ImageFile, Outcome
-from crowdmesh.pgt.report import figures, photographs_below, picks, write, write_report
+from crowdmesh.pgt.report import photographs_below, picks, write, write_report
 from crowdmesh.pgt.report.histogram import Histogram
 from crowdmesh.pgt.report.picks import BEST, LARGEST, MEDIAN, REJECTED, WORST, Pick, pick_scenes
 from crowdmesh.pgt.report.population import distance_m, minors_as_charted, minors_as_published, population
@@ -355,7 +355,7 @@ def test_what_cannot_be_reported_is_refused(folder: Path, tmp_path: Path, monkey
         write_report(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(AssetError, match="pip install 'crowdmesh"):
-        figures.require_plots()
+        write_report(folder, tmp_path)
 
 
 # --- docs/dataset.md

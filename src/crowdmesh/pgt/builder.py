@@ -33,6 +33,14 @@ class Step:
     counts: Mapping[str, int]
     people: int
 
+    def __add__(self, other: Step) -> Step:
+        """Both as one piece."""
+        return Step(Counter(self.counts) + Counter(other.counts), self.people + other.people)
+
+
+NOTHING = Step({}, 0)
+"""No work yet."""
+
 
 class BuildShards:
     """Builds shards and commits each: the same class in this process, in others, and as an actor of Ray Data.
@@ -63,7 +71,7 @@ class BuildShards:
         Returns:
             ``shard``, ``people`` and one column per outcome, each (B,) int64.
         """
-        rows = [(int(shard), _sum(self.steps(int(shard)))) for shard in batch["shard"]]
+        rows = [(int(shard), sum(self.steps(int(shard)), NOTHING)) for shard in batch["shard"]]
         columns = {
             "shard": [shard for shard, _ in rows],
             "people": [step.people for _, step in rows],
@@ -134,15 +142,6 @@ def _expect_same(group: list[Built], waiting: Iterator[Entry]) -> None:
 
 def _people(built: Built) -> int:
     return 0 if built.after is None else len(built.after.people)
-
-
-def _sum(steps: Iterator[Step]) -> Step:
-    counts: Counter[str] = Counter()
-    people = 0
-    for step in steps:
-        counts.update(step.counts)
-        people += step.people
-    return Step(counts, people)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 from crowdmesh.errors import InputError
-from crowdmesh.pgt.builder import BuildShards, Step
+from crowdmesh.pgt.builder import NOTHING, BuildShards, Step
 from crowdmesh.pgt.job import Job
 from crowdmesh.pgt.records import Outcome
 
@@ -136,13 +136,10 @@ def _build(shard: int) -> Step | None:
         return None
     if _builder is None:
         _builder = BuildShards(job, config_hash)
-    counts: dict[str, int] = {}
-    people = 0
+    done = NOTHING
     with closing(_builder.steps(shard)) as steps:
         for step in steps:
-            people += step.people
-            for outcome, count in step.counts.items():
-                counts[outcome] = counts.get(outcome, 0) + count
+            done += step
             if stop.is_set():
                 return None
-    return Step(counts, people)
+    return done

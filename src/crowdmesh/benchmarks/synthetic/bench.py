@@ -11,10 +11,11 @@ from crowdmesh.benchmarks.synthetic.methods import METHODS
 from crowdmesh.benchmarks.synthetic.page import Run, write_page
 from crowdmesh.benchmarks.synthetic.pictures import save_worst
 from crowdmesh.benchmarks.synthetic.plan import TABLES, Effort, jobs_of
-from crowdmesh.benchmarks.synthetic.plots import require_plots, save_figure
+from crowdmesh.benchmarks.synthetic.plots import save_figure
 from crowdmesh.benchmarks.synthetic.run import run
 from crowdmesh.benchmarks.synthetic.tables import BUILDERS, TextTable, main_table
 from crowdmesh.synth import STRENGTHS
+from crowdmesh.visual.plots import require_plots
 
 Progress = Callable[[int, int], None]
 """Called with the number of scenes done and to do."""
@@ -32,7 +33,7 @@ def run_bench(
     docs: Path, effort: Effort, workers: int, command: str, progress: Progress = lambda done, total: None
 ) -> Bench:
     """Run everything and write ``results.md`` and its pictures into ``docs``."""
-    require_plots()
+    require_plots("benchmark")
     start = time.perf_counter()
     records = _run(jobs_of(TABLES, effort), workers, progress)
     tables = {name: [build(records) for build in BUILDERS[name]] for name in TABLES}

@@ -14,7 +14,6 @@ from crowdmesh.benchmarks.synthetic.methods import RIVALS
 from crowdmesh.benchmarks.synthetic.records import SceneRecord
 from crowdmesh.benchmarks.synthetic.tables import SIZES, where
 from crowdmesh.dto import best
-from crowdmesh.errors import AssetError
 from crowdmesh.synth import STRENGTHS
 
 # Colours that differ in lightness as well as in hue.
@@ -24,22 +23,8 @@ _DPI = 110
 _DODGE = 0.06
 
 
-def require_plots() -> None:
-    """Refuse before a long run rather than after it.
-
-    Raises:
-        AssetError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise AssetError(
-            "the figures of the benchmark need matplotlib, which is not installed; run: pip install 'crowdmesh[plots]'"
-        ) from error
-
-
 def save_figure(records: Sequence[SceneRecord], path: Path) -> None:
-    """Draw the four panels and write a PNG; needs matplotlib (see :func:`require_plots`)."""
+    """Draw the four panels and write a PNG; needs matplotlib (``visual.plots.require_plots``)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

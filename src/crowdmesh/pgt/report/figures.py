@@ -13,7 +13,6 @@ from scipy.special import ndtr
 from crowdmesh._files import atomic_path
 from crowdmesh.body.growth import MINOR_AGE_YEARS
 from crowdmesh.dto.priors import AgeGroup
-from crowdmesh.errors import AssetError
 from crowdmesh.pgt.report import captions
 from crowdmesh.pgt.report.histogram import Histogram
 from crowdmesh.pgt.report.population import MINORS, OLDEST_YEARS, minors_as_charted, minors_as_published, population
@@ -38,24 +37,10 @@ class ReportFigure:
     path: Path | None
 
 
-def require_plots() -> None:
-    """Refuse before a long pass over a set rather than after it.
-
-    Raises:
-        AssetError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise AssetError(
-            "the figures of the report need matplotlib, which is not installed; run: pip install 'crowdmesh[plots]'"
-        ) from error
-
-
 def draw_figures(
     statistics: Statistics, folder: Path, threshold: float | None = None, truth: Histogram | None = None
 ) -> list[ReportFigure]:
-    """Draw every figure into ``folder``; needs matplotlib (:func:`require_plots`).
+    """Draw every figure into ``folder``; needs matplotlib (``visual.plots.require_plots``).
 
     Args:
         threshold: of the score, to be marked.

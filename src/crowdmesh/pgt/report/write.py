@@ -12,12 +12,13 @@ from crowdmesh.errors import InputError
 from crowdmesh.pgt.manifest import Manifest, read_manifest
 from crowdmesh.pgt.reading import BuiltSet, open_set
 from crowdmesh.pgt.report import tables
-from crowdmesh.pgt.report.figures import draw_figures, require_plots
+from crowdmesh.pgt.report.figures import draw_figures
 from crowdmesh.pgt.report.histogram import Histogram
 from crowdmesh.pgt.report.page import write_page
 from crowdmesh.pgt.report.picks import EACH, GROUPS, pick_scenes
 from crowdmesh.pgt.report.sheet import ImageOf, draw_sheet, picture_name
 from crowdmesh.pgt.report.statistics import Statistics, gather
+from crowdmesh.visual.plots import require_plots
 
 PAGE = "index.html"
 
@@ -67,7 +68,7 @@ def write_report(
         InputError: no set there, a threshold that is no positive number, statures that are none, an unwritable folder.
         FormatError: a damaged set.
     """
-    require_plots()
+    require_plots("report")
     if threshold is not None and not threshold > 0:
         raise InputError(f"the threshold of the score must be positive, got {threshold}")
     folder = Path(folder)
