@@ -279,3 +279,33 @@ def test_finding_weights(converted, tmp_path, monkeypatch):
     for absent in ("there/is none.safetensors", "none.bin", "../kid"):
         with pytest.raises(InputError, match="does not exist"):
             checkpoint.locate(absent)
+
+
+def test_half_the_size(tmp_path):
+    """float16 in the file, float32 in memory, the same on the second round."""
+    model = MAHMR(MAHMRConfig.tiny(112))
+    whole, half, again = (tmp_path / f"{name}.safetensors" for name in ("whole", "half", "again"))
+    checkpoint.save(model, whole, "Apache-2.0")
+    checkpoint.save(model, half, "Apache-2.0", {"steps": 3}, half=True)
+    assert half.stat().st_size < 0.51 * whole.stat().st_size + 10_000 and half.stat().st_size < 20_000_000
+    loaded = checkpoint.load(half)
+    assert loaded.config == model.config and loaded.provenance["steps"] == 3
+    for name, tensor in checkpoint.load(whole).weights.items():
+        assert loaded.weights[name].dtype == torch.float32 and torch.equal(loaded.weights[name], tensor.half().float())
+    checkpoint.save(MAHMR.from_pretrained(half), again, "Apache-2.0", {"steps": 3}, half=True)
+    assert all(torch.equal(tensor, loaded.weights[name]) for name, tensor in checkpoint.load(again).weights.items())
+
+
+def test_half_files_that_are_wrong(tmp_path):
+    model = MAHMR(MAHMRConfig.tiny(112))
+    path = tmp_path / "half.safetensors"
+    checkpoint.save(model, path, "Apache-2.0", half=True)
+    with pytest.raises(FormatError, match="its storage is 'float8', this CrowdMesh reads float32 and float16"):
+        checkpoint.load(rewritten(path, lambda tensors, header: header | {"storage": "float8"}))
+    without = rewritten(path, lambda tensors, header: {k: v for k, v in header.items() if k != "storage"})
+    with pytest.raises(FormatError, match="tensors must be float32"):
+        checkpoint.load(without)
+    with torch.no_grad():
+        model.memory_projection.bias.fill_(1e5)
+    with pytest.raises(InputError, match="not finite in float16"):
+        checkpoint.save(model, path, "Apache-2.0", half=True)

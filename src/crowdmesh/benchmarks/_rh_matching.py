@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 import numpy as np
 from jaxtyping import Bool, Float
 
 from crowdmesh.benchmarks._matching import Pairs, box_overlap, boxes, match_nearest, matrix_norm, overlap
+from crowdmesh.formats.relative_human import crowdpose_of
 
 NO_POINT = -2.0
 """Coordinate that the released evaluation gives to keypoints nobody annotated."""
@@ -15,27 +14,16 @@ NO_POINT = -2.0
 IOU_THRESHOLD = 0.05
 """Least overlap of the keypoint boxes of a match."""
 
-_BK_STEM = 7
-# Where the CrowdPose joints stand in the two skeletons of 19; -1: not there.
-_BK = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, -1)
-_OCHUMAN = (3, 0, 4, 1, 5, 2, 9, 6, 10, 7, 11, 8, 12, -1)
-
 
 def crowdpose_keypoints(
     keypoints_px: Float[np.ndarray, "P 3"], image: str
 ) -> tuple[Float[np.ndarray, "14 2"], Bool[np.ndarray, " 14"]]:
     """The 14 CrowdPose joints of one annotated person and which of them are annotated.
 
-    Joints of confidence 0 are put at (-2, -2), as released. Images with 19 joints are from BK if their name without
-    ending has seven characters, else from OCHuman; neither has a neck.
+    Joints of confidence 0 are put at (-2, -2), as released.
     """
-    visible = keypoints_px[:, 2] > 0
-    points = np.where(keypoints_px[:, 2:] == 0, NO_POINT, keypoints_px[:, :2])
-    if len(points) == 14:
-        return points, visible
-    source = np.array(_BK if len(PurePath(image).stem) == _BK_STEM else _OCHUMAN)
-    there = source >= 0
-    return np.where(there[:, None], points[source], NO_POINT), visible[source] & there
+    points = crowdpose_of(keypoints_px, image)
+    return np.where(points[:, 2:] == 0, NO_POINT, points[:, :2]), points[:, 2] > 0
 
 
 def match_released(

@@ -10,6 +10,8 @@ from crowdmesh.benchmarks.photos import Photo
 from crowdmesh.benchmarks.predictions import keys_of_images, read_predictions
 from crowdmesh.errors import AssetError, CrowdMeshError, FormatError, InputError
 from crowdmesh.experts import Reconstructor
+from crowdmesh.mahmr import MAHMR
+from crowdmesh.mahmr.predict import Predictor
 from crowdmesh.scene import Scene
 
 Progress = Callable[[int, int], None]
@@ -47,6 +49,23 @@ class ExpertLine:
         if photo.path is None or photo.turn_clockwise:
             return self.reconstructor(photo.read()).scene
         return self.reconstructor(photo.path).scene
+
+
+class OneStage:
+    """A MA-HMR network: everybody in a photograph and its camera in one pass.
+
+    Args:
+        model: the network, where it shall run. name: what the result calls it.
+        threshold: least confidence of a person; every public protocol takes 0.3.
+    """
+
+    def __init__(self, model: MAHMR, name: str, threshold: float = 0.3) -> None:
+        self.predictor = Predictor(model, threshold=threshold)
+        self.name = name
+
+    def __call__(self, photo: Photo) -> Scene:
+        """Read and predict."""
+        return self.predictor(photo.read())[0]
 
 
 class RecordedScenes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from crowdmesh.body.base import BodyOutput
@@ -49,13 +51,25 @@ class KinematicTree(nn.Module):
         turns, places = [turn], [place]
         for d in range(1, self._depth):
             joints, parents, slot = (getattr(self, f"{n}{d}") for n in ("joints", "parent", "slot"))
-            bone = (rest_joints[:, joints] - rest_joints[:, parents])[..., None]
-            base = turn[:, slot]
-            place = place[:, slot] + (base @ bone)[..., 0]
-            turn = base @ rotations[:, joints]
+            bone = (rest_joints.index_select(1, joints) - rest_joints.index_select(1, parents))[..., None]
+            base = turn.index_select(1, slot)
+            place = place.index_select(1, slot) + (base @ bone)[..., 0]
+            turn = base @ rotations.index_select(1, joints)
             turns.append(turn)
             places.append(place)
-        return torch.cat(turns, 1)[:, self.restore], torch.cat(places, 1)[:, self.restore]
+        return torch.cat(turns, 1).index_select(1, self.restore), torch.cat(places, 1).index_select(1, self.restore)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What some named points need of a body: indices of joints and vertices, their weights and skeleton, and where
+    each point is among those joints and then vertices."""
+
+    joints: Int[Tensor, " j"]
+    vertices: Int[Tensor, " v"]
+    weights: Float[Tensor, "v j"]
+    tree: KinematicTree
+    points: Int[Tensor, " P"]
 
 
 class SkinnedBody(nn.Module):
@@ -70,6 +84,7 @@ class SkinnedBody(nn.Module):
         super().__init__()
         self.tree = KinematicTree(parents)
         self.parents = parents
+        self._parts: dict[tuple[tuple[str, ...], torch.device], _Part] = {}
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("faces", faces, persistent=False)
 
@@ -90,8 +105,15 @@ class SkinnedBody(nn.Module):
         """Pose bodies (see :class:`crowdmesh.body.BodyModel`)."""
         return super().__call__(shape, rotations, translation, vertices)
 
-    def pose_offsets(self, rotations: Tensor) -> Tensor | float:
-        """Corrections (n, V, 3) that a pose adds to the rest surface; none unless a subclass has them."""
+    def rest_points(self, shape: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Some vertices of the rest pose, by their indices, and its joints: as :meth:`rest`, but cheap."""
+        raise NotImplementedError
+
+    def pose_offsets(self, rotations: Tensor, vertices: Tensor | None = None) -> Tensor | float:
+        """Corrections (n, V, 3) that a pose adds to the rest surface; none unless a subclass has them.
+
+        ``vertices``: indices of those wanted; ``None``: all.
+        """
         return 0.0
 
     def forward(self, shape: Tensor, rotations: Tensor, translation: Tensor, vertices: bool = True) -> BodyOutput:
@@ -100,14 +122,58 @@ class SkinnedBody(nn.Module):
             _, joints = self.tree(self.rest_joints(shape), rotations)
             return BodyOutput(joints + translation[:, None], None)
         surface, rest_joints = self.rest(shape)
-        turns, places = self.tree(rest_joints, rotations)
-        surface = surface + self.pose_offsets(rotations)
+        places, posed = self._skin(
+            surface + self.pose_offsets(rotations), rest_joints, rotations, self.tree, self.weights
+        )
+        return BodyOutput(places + translation[:, None], posed + translation[:, None])
+
+    def _skin(
+        self, surface: Tensor, rest_joints: Tensor, rotations: Tensor, tree: KinematicTree, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Joints and the surface's points, posed but not moved from the origin."""
+        turns, places = tree(rest_joints, rotations)
         shifts = places - (turns @ rest_joints[..., None])[..., 0]
         transforms = torch.cat((turns, shifts[..., None]), -1).flatten(2)
         # All people in one matrix product: vertices lead, then people.
-        blended = (self.weights @ transforms.transpose(0, 1).flatten(1)).unflatten(1, (-1, 3, 4)).transpose(0, 1)
-        posed = (blended[..., :3] @ surface[..., None])[..., 0] + blended[..., 3]
-        return BodyOutput(places + translation[:, None], posed + translation[:, None])
+        blended = (weights @ transforms.transpose(0, 1).flatten(1)).unflatten(1, (-1, 3, 4)).transpose(0, 1)
+        return places, (blended[..., :3] @ surface[..., None])[..., 0] + blended[..., 3]
+
+    def posed_keypoints(
+        self, shape: Tensor, rotations: Tensor, translation: Tensor, names: tuple[str, ...]
+    ) -> Float[Tensor, "n P 3"]:
+        """Named points of posed bodies (see :class:`crowdmesh.body.BodyModel`)."""
+        part = self._parts.get((names, shape.device))
+        if part is None:
+            part = self._parts[names, shape.device] = self._part(names)
+        surface, rest_joints = self.rest_points(shape, part.vertices)
+        surface = surface + self.pose_offsets(rotations, part.vertices)
+        rest_joints, turns = rest_joints.index_select(1, part.joints), rotations.index_select(1, part.joints)
+        posed = torch.cat(self._skin(surface, rest_joints, turns, part.tree, part.weights), 1)
+        return posed.index_select(1, part.points) + translation[:, None]
+
+    def _part(self, names: tuple[str, ...]) -> _Part:
+        """What must be posed for these points: vertices, the joints that move them, and those joints' ancestors."""
+        missing = [name for name in names if name not in self.points]
+        if missing:
+            raise InputError(f"body {self.name!r} has no point {', '.join(missing)}; it has {', '.join(self.points)}")
+        total, index = len(self.parents), [self.points[name] for name in names]
+        vertices = sorted({i - total for i in index if i >= total})
+        moving = {i for i in index if i < total} | set(self.weights[vertices].nonzero()[:, 1].tolist())
+        joints = {0}
+        for joint in moving:
+            while joint not in joints:
+                joints.add(joint)
+                joint = self.parents[joint]
+        kept = sorted(joints)
+        place = {joint: k for k, joint in enumerate(kept)} | {total + v: len(kept) + k for k, v in enumerate(vertices)}
+        device = self.weights.device
+        return _Part(
+            joints=torch.tensor(kept, device=device),
+            vertices=torch.tensor(vertices, dtype=torch.int64, device=device),
+            weights=self.weights[vertices][:, kept],
+            tree=KinematicTree(tuple(place.get(self.parents[joint], -1) for joint in kept)).to(device),
+            points=torch.tensor([place[i] for i in index], device=device),
+        )
 
     def keypoints(self, output: BodyOutput, layout: str) -> Float[Tensor, "n P 3"]:
         """Named keypoints of a posed body: joints, and surface vertices where a point has no joint.

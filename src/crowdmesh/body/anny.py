@@ -119,12 +119,25 @@ class Anny(SkinnedBody):
             ),
             1,
         )  # fmt: skip
-        return table[:, self.factors].prod(-1) @ self.projection + self.offset
+        rows = table.T.contiguous()  # whole rows are gathered much faster than columns
+        first, *others = self.factors.T
+        products = rows[first]
+        for factor in others:
+            products = products * rows[factor]
+        return products.T @ self.projection + self.offset
 
     def rest(self, shape: Float[Tensor, "n 6"]) -> tuple[Tensor, Tensor]:
         """Vertices and joints of the rest (A-)pose, z up, metres."""
         coefficients = self.coefficients(shape)
         surface = torch.addmm(self.template, coefficients, self.shapes)
+        joints = torch.addmm(self.joint_template, coefficients, self.joint_shapes)
+        return surface.unflatten(1, (-1, 3)), joints.unflatten(1, (-1, 3))
+
+    def rest_points(self, shape: Float[Tensor, "n 6"], vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Some vertices, by their indices, and the joints of the rest pose."""
+        coefficients = self.coefficients(shape)
+        template = self.template.unflatten(0, (-1, 3))[vertices].flatten()
+        surface = torch.addmm(template, coefficients, self.shapes.unflatten(1, (-1, 3))[:, vertices].flatten(1))
         joints = torch.addmm(self.joint_template, coefficients, self.joint_shapes)
         return surface.unflatten(1, (-1, 3)), joints.unflatten(1, (-1, 3))
 

@@ -94,3 +94,13 @@ class BodyModel(Protocol):
     def keypoints(self, output: BodyOutput, layout: str) -> Float[Tensor, "n P 3"]:
         """Named keypoints of a posed body, e.g. layout ``"coco17"``; InputError if this body has none."""
         ...
+
+    def posed_keypoints(
+        self,
+        shape: Float[Tensor, "n S"],
+        rotations: Float[Tensor, "n J 3 3"],
+        translation: Float[Tensor, "n 3"],
+        names: tuple[str, ...],
+    ) -> Float[Tensor, "n P 3"]:
+        """Named points of posed bodies without posing the rest of the surface; InputError if this body lacks one."""
+        ...

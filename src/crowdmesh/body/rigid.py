@@ -62,6 +62,10 @@ class RigidBody:
         """A rigid body has no named points: raises InputError."""
         raise InputError("body 'rigid' has no named keypoints; give people.keypoints_px or use a body with joints")
 
+    def posed_keypoints(self, shape: Tensor, rotations: Tensor, translation: Tensor, names: tuple[str, ...]) -> Tensor:
+        """A rigid body cannot be posed: raises InputError."""
+        raise _no_parameters("posed")
+
 
 def _no_parameters(what: str) -> InputError:
     return InputError(

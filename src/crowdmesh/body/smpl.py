@@ -99,14 +99,23 @@ class SMPL(SkinnedBody):
         surface = torch.addmm(self.template, shape, self.directions)
         return surface.unflatten(1, (-1, 3)), self.rest_joints(shape)
 
+    def rest_points(self, shape: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Some vertices, by their indices, and the joints of the T-pose."""
+        template = self.template.unflatten(0, (-1, 3))[vertices].flatten()
+        surface = torch.addmm(template, shape, self.directions.unflatten(1, (-1, 3))[:, vertices].flatten(1))
+        return surface.unflatten(1, (-1, 3)), self.rest_joints(shape)
+
     def rest_joints(self, shape: Tensor) -> Tensor:
         """Joints of the T-pose alone."""
         return torch.addmm(self.joint_template, shape, self.joint_directions).unflatten(1, (-1, 3))
 
-    def pose_offsets(self, rotations: Tensor) -> Tensor:
-        """Pose-dependent corrections of the surface (SMPL eq. 9)."""
+    def pose_offsets(self, rotations: Tensor, vertices: Tensor | None = None) -> Tensor:
+        """Pose-dependent corrections of the surface, or of some of its vertices (SMPL eq. 9)."""
         identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-        return ((rotations[:, 1:] - identity).flatten(1) @ self.pose_directions).unflatten(1, (-1, 3))
+        directions = self.pose_directions
+        if vertices is not None:
+            directions = directions.unflatten(1, (-1, 3))[:, vertices].flatten(1)
+        return ((rotations[:, 1:] - identity).flatten(1) @ directions).unflatten(1, (-1, 3))
 
     def stature(self, shape: Tensor) -> Float[Tensor, " n"]:
         """Height of the T-pose in metres; piecewise linear in the betas."""

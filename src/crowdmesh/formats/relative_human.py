@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,11 @@ from crowdmesh.formats._record import Place, fields, people, read_images
 AGES = ("adult", "teen", "kid", "baby")
 """Names of the age groups 0 to 3 (-1: unknown)."""
 UNKNOWN = -1
+
+# Where CrowdPose's joints stand in the two skeletons of 19; -1: not there.
+_BK = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, -1)
+_OCHUMAN = (3, 0, 4, 1, 5, 2, 9, 6, 10, 7, 11, 8, 12, -1)
+_BK_STEM = 7
 
 _FIELDS = ("bbox", "kp2d", "depth_id", "age", "gender")
 _IDLE_FIELDS = ("bbox_wb", "body_type", "occluded_by_others")  # in the data set's files, but of no use here
@@ -75,6 +80,21 @@ def read_relative_human(path: str | Path, unpickle: bool = False) -> dict[str, t
         FormatError: pickled without ``unpickle``, damaged, or a record of another layout; names image and field.
     """
     return read_images(path, "Relative Human annotation file", unpickle, _people)
+
+
+def crowdpose_of(keypoints_px: Float[np.ndarray, "P 3"], image: str) -> Float[np.ndarray, "14 3"]:
+    """The keypoints of one person in CrowdPose's order (:data:`crowdmesh.formats.joints.CROWDPOSE14`).
+
+    Images with 19 joints are from BK if their name without ending has seven characters, else from OCHuman; neither has
+    a neck, which becomes (0, 0, 0).
+
+    Args:
+        keypoints_px: 14 joints, returned as they are, or 19. image: its name.
+    """
+    if len(keypoints_px) == len(_BK):
+        return keypoints_px
+    source = np.array(_BK if len(PurePath(image).stem) == _BK_STEM else _OCHUMAN)
+    return np.where(source[:, None] >= 0, keypoints_px[source], 0.0)
 
 
 def _people(place: Place, record: Any) -> tuple[RelativeHumanPerson, ...]:

@@ -47,5 +47,12 @@ def normalised(pixels: UInt8[Tensor, "*B H W 3"]) -> Float[Tensor, "*B 3 H W"]:
     return (pixels.movedim(-1, -3).float() / 255 - mean) / std
 
 
+def colours(pixels: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The inverse of :func:`normalised`: an image to look at."""
+    mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (_MEAN, _STD))
+    shown = ((pixels * std + mean) * 255).round().clamp(0, 255).byte()
+    return np.ascontiguousarray(shown.movedim(0, -1).cpu().numpy())
+
+
 def _up(side: int) -> int:
     return -(-side // MULTIPLE_PX) * MULTIPLE_PX

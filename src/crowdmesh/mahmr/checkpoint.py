@@ -1,9 +1,10 @@
 """Files of weights: writing ours, reading ours and the released ones, and turning the one into the other.
 
 Ours is a safetensors file: tensors by our names in float32, and in its header one entry, ``crowdmesh``, a JSON object
-with ``format``, ``version``, ``config``, ``licence``, ``provenance`` and the ``crowdmesh`` version that wrote it. (One
-entry, because safetensors writes several in random order, and equal weights shall give equal files.) No file of ours
-holds a body model's data: the released checkpoints carry SMPL's, which are licensed.
+with ``format``, ``version``, ``config``, ``licence``, ``provenance`` and the ``crowdmesh`` version that wrote it; where
+the file is halved by storing float16, also ``storage``. (One entry, because safetensors writes several in random order,
+and equal weights shall give equal files.) No file of ours holds a body model's data: the released checkpoints carry
+SMPL's, which are licensed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +41,10 @@ SAT_HMR_LICENCE = "not stated (SAT-HMR weights; the code beside them is Apache-2
 UNTRAINED = ("heads.mean_pose", "heads.mean_shape")
 """Tensors that belong to the weights and are no parameters."""
 
+PACKAGED = "crowdmesh_tiny.safetensors"
+"""The file of weights that may come with the package, in ``mahmr/data``."""
+
+_STORAGE = {"float32": torch.float32, "float16": torch.float16}
 _HEADER = {"format": str, "version": int, "config": dict, "licence": str, "provenance": dict, "crowdmesh": str}
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -128,6 +134,21 @@ def locate(path_or_name: str | Path) -> Path:
     )
 
 
+def packaged() -> Path:
+    """The weights that come with this package.
+
+    Raises:
+        InputError: it comes without any.
+    """
+    path = Path(str(files("crowdmesh.mahmr"))) / "data" / PACKAGED
+    if not path.is_file():
+        raise InputError(
+            "this CrowdMesh comes without weights of MA-HMR; give --weights: a .safetensors file, a released "
+            "checkpoint, or a name in the asset folders"
+        )
+    return path
+
+
 def load(path: str | Path) -> Checkpoint:
     """Weights from a file of ours or from a released checkpoint (``.bin``, ``.pth``, ``.pt`` or ``.safetensors``).
 
@@ -161,28 +182,39 @@ def _released(state: Mapping[str, Any]) -> Checkpoint:
 
 def _ours(state: dict[str, Tensor], header: str) -> Checkpoint:
     fields = _parsed(header)
-    if odd := [name for name, tensor in state.items() if tensor.dtype != torch.float32]:
-        raise FormatError(f"tensors must be float32, and {official.list_some(odd)} are not; convert the weights again")
+    storage = fields.get("storage", "float32")
+    if storage not in _STORAGE:
+        raise FormatError(f"its storage is {storage!r}, this CrowdMesh reads {' and '.join(_STORAGE)}; update")
+    if odd := [name for name, tensor in state.items() if tensor.dtype != _STORAGE[storage]]:
+        raise FormatError(
+            f"tensors must be {storage}, and {official.list_some(odd)} are not; convert the weights again"
+        )
+    state = {name: tensor.float() for name, tensor in state.items()}
     provenance = fields["provenance"] | {"licence": fields["licence"], "crowdmesh": fields["crowdmesh"]}
     return Checkpoint(MAHMRConfig.from_dict(fields["config"]), state, provenance)
 
 
-def save(model: Network, path: str | Path, licence: str, provenance: Mapping[str, Any] | None = None) -> None:
+def save(
+    model: Network, path: str | Path, licence: str, provenance: Mapping[str, Any] | None = None, half: bool = False
+) -> None:
     """Write a network's weights to a ``.safetensors`` file; the old file stays until the new one is complete.
 
     Args:
         licence: of the weights, in words.
         provenance: where they come from, values that JSON knows.
+        half: store float16 numbers, in half the space; they are float32 again when they are loaded.
 
     Raises:
-        InputError: another suffix, no licence, weights that are not finite, or a folder that cannot be written.
+        InputError: another suffix, no licence, weights that are not finite (or too large for float16), or a folder that
+            cannot be written.
     """
-    state = model.state_dict()
-    weights = {name: state[name] for name in tensor_shapes(model.config)}
+    state, storage = model.state_dict(), "float16" if half else "float32"
+    weights = {name: state[name].to(_STORAGE[storage]) for name in tensor_shapes(model.config)}
     if broken := _not_finite(weights):
-        raise InputError(f"the network has weights that are not finite ({broken}); it cannot be saved")
+        kind = " in float16" if half else ""
+        raise InputError(f"the network has weights that are not finite{kind} ({broken}); it cannot be saved")
     with _written(path) as temporary:
-        _write(temporary, model.config, weights, licence, dict(provenance or {}))
+        _write(temporary, model.config, weights, licence, dict(provenance or {}), storage)
 
 
 def convert(source: str | Path, out: str | Path, licence: str | None = None) -> Conversion:
@@ -262,7 +294,12 @@ def _written(path: str | Path) -> Iterator[Path]:
 
 
 def _write(
-    path: Path, config: MAHMRConfig, weights: dict[str, Tensor], licence: str, provenance: dict[str, Any]
+    path: Path,
+    config: MAHMRConfig,
+    weights: dict[str, Tensor],
+    licence: str,
+    provenance: dict[str, Any],
+    storage: str = "float32",
 ) -> None:
     if not licence.strip():
         raise InputError("weights need a licence, in words")
@@ -273,12 +310,12 @@ def _write(
         "licence": licence,
         "provenance": provenance,
         "crowdmesh": version("crowdmesh"),
-    }
+    } | ({} if storage == "float32" else {"storage": storage})
     try:
         header = json.dumps(fields, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"the provenance of weights must be values that JSON knows: {error}") from error
-    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
+    tensors = {name: tensor.detach().to("cpu", _STORAGE[storage]).contiguous() for name, tensor in weights.items()}
     save_file(tensors, path, metadata={ENTRY: header})
 
 

@@ -50,7 +50,7 @@ class SelfAttention(nn.Module):
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(
-        self, content: Float[Tensor, "B Q C"], position: Float[Tensor, "B Q C"], mask: Bool[Tensor, "Q Q"] | None
+        self, content: Float[Tensor, "B Q C"], position: Float[Tensor, "B Q C"], mask: Bool[Tensor, "*b Q Q"] | None
     ) -> Float[Tensor, "B Q C"]:
         """What queries tell each other; ``mask`` says who may see whom (True)."""
         q = self.query_content(content) + self.query_position(position)
@@ -121,7 +121,7 @@ class DecoderLayer(nn.Module):
         memory: Float[Tensor, "B N C"],
         memory_position: Float[Tensor, "B N C"],
         memory_mask: Bool[Tensor, "B N"] | None,
-        query_mask: Bool[Tensor, "Q Q"] | None,
+        query_mask: Bool[Tensor, "*b Q Q"] | None,
     ) -> Float[Tensor, "B Q C"]:
         """Transform the queries' content."""
         x = x + self.self_attention(self.norm1(x), position, query_mask)
@@ -156,7 +156,7 @@ class Decoder(nn.Module):
         memory_mask: Bool[Tensor, "B N"] | None = None,
         content: Float[Tensor, "B Q C"] | None = None,
         anchors: Float[Tensor, "B Q 4"] | None = None,
-        query_mask: Bool[Tensor, "Q Q"] | None = None,
+        query_mask: Bool[Tensor, "*b Q Q"] | None = None,
     ) -> Decoded:
         """Find people among image tokens.
 
@@ -164,7 +164,7 @@ class Decoder(nn.Module):
             memory, memory_position: tokens and their position codes.
             memory_mask: which tokens there are (True); None: all.
             content, anchors: other queries than the learned ones; anchors before the sigmoid.
-            query_mask: which query (row) may see which (True); None: all.
+            query_mask: which query (row) may see which (True), (Q, Q) or, one per image, (B, 1, Q, Q); None: all.
         """
         batch = len(memory)
         x = self.content.expand(batch, -1, -1) if content is None else content
@@ -189,7 +189,7 @@ class Decoder(nn.Module):
         memory: Float[Tensor, "B N C"],
         memory_position: Float[Tensor, "B N C"],
         memory_mask: Bool[Tensor, "B N"] | None,
-        query_mask: Bool[Tensor, "Q Q"] | None,
+        query_mask: Bool[Tensor, "*b Q Q"] | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries and their anchors through one layer: content, normalised state, boxes, next anchors."""
         anchor = reference.detach()

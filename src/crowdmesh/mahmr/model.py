@@ -196,16 +196,11 @@ class MAHMR(Network):
 
     def all_joints(self, posed: Float[Tensor, "*n P 3 3"]) -> Float[Tensor, "*n J 3 3"]:
         """Rotations of all joints of the body: those that are predicted, the others at rest."""
-        names = self.body.joint_names
-        if self.config.posed_joints == names:
-            return posed
-        rest = torch.eye(3, dtype=posed.dtype, device=posed.device).expand(*posed.shape[:-3], len(names), 3, 3)
-        index = [names.index(name) for name in self.config.posed_joints]
-        return rest.index_copy(-3, torch.tensor(index, device=posed.device), posed)
+        return all_joints(posed, self.config.posed_joints, self.body.joint_names)
 
     def body_shapes(self, betas: Float[Tensor, "N S"]) -> Float[Tensor, "N S2"]:
         """Shapes as the body takes them: a body with a kid axis gets 0 there from a network without one."""
-        return nn.functional.pad(betas, (0, len(self.body.shape_params) - betas.shape[-1]))
+        return body_shapes(betas, self.body)
 
     def _check(self, body: BodyModel) -> None:
         config = self.config
@@ -221,3 +216,19 @@ class MAHMR(Network):
                 f"the network has {config.num_betas} shape parameters, body {body.name!r} has "
                 f"{len(body.shape_params)}; for SMPL's eleventh put AGORA's smpl_kid_template.npy beside the model file"
             )
+
+
+def all_joints(
+    posed: Float[Tensor, "*n P 3 3"], posed_joints: tuple[str, ...], joint_names: tuple[str, ...]
+) -> Float[Tensor, "*n J 3 3"]:
+    """Rotations of all joints of a body from those of ``posed_joints``; the others are at rest."""
+    if posed_joints == joint_names:
+        return posed
+    rest = torch.eye(3, dtype=posed.dtype, device=posed.device).expand(*posed.shape[:-3], len(joint_names), 3, 3)
+    index = [joint_names.index(name) for name in posed_joints]
+    return rest.index_copy(-3, torch.tensor(index, device=posed.device), posed)
+
+
+def body_shapes(betas: Float[Tensor, "N S"], body: BodyModel) -> Float[Tensor, "N S2"]:
+    """Shapes as a body takes them: axes that the network does not predict (SMPL's kid axis) are 0."""
+    return nn.functional.pad(betas, (0, len(body.shape_params) - betas.shape[-1]))

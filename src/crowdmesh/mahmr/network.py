@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -87,16 +87,22 @@ class Network(nn.Module):
             if not known or bool(((vertical_fov <= 0) | (vertical_fov >= math.pi)).any()):
                 raise InputError(f"vertical_fov must be a ({count},) tensor of radians between 0 and pi (NaN: predict)")
 
-    def decode(self, encoded: EncodedImages) -> Decoded:
-        """Queries against the tokens of their images."""
+    def decode(
+        self,
+        encoded: EncodedImages,
+        content: Float[Tensor, "B Q C"] | None = None,
+        anchors: Float[Tensor, "B Q 4"] | None = None,
+        query_mask: Bool[Tensor, "*b Q Q"] | None = None,
+    ) -> Decoded:
+        """Queries against the tokens of their images: the learned ones, or others (see :class:`Decoder`)."""
         memory = self.memory_projection(encoded.tokens)
         position = self.token_positions(encoded)
         if len(encoded.lengths) == 1:
-            return self.decoder(memory[None], position[None])
+            return self.decoder(memory[None], position[None], None, content, anchors, query_mask)
         memory, position = (pad_sequence(x.split(encoded.lengths), batch_first=True) for x in (memory, position))
         lengths = torch.tensor(encoded.lengths, device=memory.device)
         mask = torch.arange(memory.shape[1], device=memory.device) < lengths[:, None]
-        return self.decoder(memory, position, mask)
+        return self.decoder(memory, position, mask, content, anchors, query_mask)
 
     def token_positions(self, encoded: EncodedImages) -> Float[Tensor, "T C"]:
         """Position codes of the tokens of images."""

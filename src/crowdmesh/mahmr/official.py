@@ -159,7 +159,7 @@ def from_official(state: Mapping[str, Any], widen_betas: bool = False) -> dict[s
                     f"{first} and {other} must be the same tensor and differ ({name}); the file is damaged"
                 )
     renamed = {name: state[first] for name, (first, *_) in keys.taken.items()}
-    return _widened(renamed) if widen_betas else renamed
+    return widened(renamed) if widen_betas else renamed
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -168,8 +168,12 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def _widened(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Ten shape parameters made eleven: another output row of zeros in every shape head, another 0 in the mean."""
+def widened(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Ten shape parameters made eleven: another output row of zeros in every shape head, another 0 in the mean.
+
+    Args:
+        state: weights by our names; those of another number of shape parameters are given back as they are.
+    """
     betas = state.get("heads.mean_shape")
     if betas is None or len(betas) != min(_BETAS):
         return state

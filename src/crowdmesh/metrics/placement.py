@@ -277,19 +277,30 @@ def match_in_3d(
     Returns:
         (K,) index of the prediction of each true person, -1: missed.
     """
-    from scipy.optimize import linear_sum_assignment
-
     pelvis_m, true_pelvis_m = finite("pelvis_m", pelvis_m, (3,)), finite("true_pelvis_m", true_pelvis_m, (3,))
     if pelvis_m.ndim != 2 or true_pelvis_m.ndim != 2:
         raise InputError(f"pelvises must have shape (people, 3), got {pelvis_m.shape} and {true_pelvis_m.shape}")
     if not (np.isfinite(at_most_m) and at_most_m > 0):
         raise InputError(f"the largest distance of a match must be positive metres, got {at_most_m}")
-    distance = np.linalg.norm(true_pelvis_m[:, None] - pelvis_m[None], axis=-1)
+    return match_within(np.linalg.norm(true_pelvis_m[:, None] - pelvis_m[None], axis=-1), at_most_m)
+
+
+def match_within(distance: Float[np.ndarray, "K P"], at_most: float) -> Int[np.ndarray, " K"]:
+    """As many pairs within ``at_most`` as possible, then the nearest (Hungarian assignment).
+
+    Args:
+        distance: of each of K true people to each of P predictions, finite, in the unit of ``at_most``.
+
+    Returns:
+        (K,) index of the prediction of each true person, -1: missed.
+    """
+    from scipy.optimize import linear_sum_assignment
+
     # One pair too far costs more than any number of pairs within reach.
-    too_far = (min(distance.shape, default=0) + 1) * at_most_m
-    true, predicted = linear_sum_assignment(np.where(distance <= at_most_m, distance, too_far))
-    match = np.full(len(true_pelvis_m), -1, np.int64)
-    near = distance[true, predicted] <= at_most_m
+    too_far = (min(distance.shape, default=0) + 1) * at_most
+    true, predicted = linear_sum_assignment(np.where(distance <= at_most, distance, too_far))
+    match = np.full(len(distance), -1, np.int64)
+    near = distance[true, predicted] <= at_most
     match[true[near]] = predicted[near]
     return match
 
