@@ -34,6 +34,7 @@ _CHECKED = [
         "raster",
         "scene",
         "synth",
+        "training",
         "video",
         "visual",
     )

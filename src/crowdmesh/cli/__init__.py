@@ -12,6 +12,7 @@ from crowdmesh.cli.networks import convert, download
 from crowdmesh.cli.photos import place, predict, reconstruct
 from crowdmesh.cli.seeing import export, view
 from crowdmesh.cli.sets import build, report
+from crowdmesh.cli.training import data, train
 from crowdmesh.cli.video import track
 from crowdmesh.errors import CrowdMeshError
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     verbs = {
         "reconstruct": reconstruct, "track": track, "predict": predict, "place": place, "view": view,
         "export": export, "build": build, "report": report, "evaluate": evaluate, "synth": synth, "bench": bench,
-        "demo": demo,
+        "demo": demo, "train": train, "data": data,
         "download": download, "convert": convert, "doctor": doctor,
     }  # fmt: skip
     try:

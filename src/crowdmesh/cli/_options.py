@@ -33,6 +33,11 @@ Precision = Literal["float32", "bfloat16", "float16"]
 AdapterName = Literal[
     "auto", "camerahmr", "4d-humans", "sam3d-body", "multi-hmr", "nlf", "romp", "bev", "prompthmr", "sat-hmr", "table"
 ]
+StageName = Literal[
+    "1-keypoints", "2-camera", "3-dto", "4-finetune-rh", "4-finetune-3dpw", "4-finetune-panoptic", "4-finetune-hi4d",
+    "tiny",
+]  # fmt: skip
+TrainPrecision = Literal["float32", "bfloat16"]
 ExportFormat = Literal["glb", "ply", "obj", "npz", "json", "smpl"]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 

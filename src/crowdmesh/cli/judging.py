@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -20,6 +20,10 @@ from crowdmesh.cli._options import (
     dto_config,
 )
 from crowdmesh.errors import InputError
+
+if TYPE_CHECKING:
+    from crowdmesh.benchmarks import ExpertLine
+    from crowdmesh.benchmarks.reconstructor import OneStage
 
 
 def demo(out: Path = Path("demo"), preset: Preset = "best") -> int:
@@ -63,7 +67,9 @@ def evaluate(
     benchmark: BenchmarkName,
     data: Path,
     predictions: Path | None = None,
-    method: Literal["lite"] | None = None,
+    method: Literal["lite", "ma-hmr"] | None = None,
+    weights: str | None = None,
+    device: str | None = None,
     preset: Preset | None = None,
     corrected: Flag = False,
     standard: Flag = False,
@@ -77,8 +83,11 @@ def evaluate(
         benchmark: whose protocol.
         data: folder of the data set, or its annotation file.
         predictions: results to score: a folder of scenes or tables; for relative-human and mupots, also one file.
-        method: run this set of experts on the photographs below the data folder instead.
-        preset: which DTO the method ends in (default: best).
+        method: run this on the photographs below the data folder instead: lite (a set of experts, then DTO), or
+            ma-hmr (a network that sees everybody in one pass).
+        weights: ma-hmr: its weights, as for predict.
+        device: ma-hmr: where it runs: auto (the default: CUDA if there is one), cpu, cuda, cuda:1 ...
+        preset: lite: which DTO it ends in (default: best).
         corrected: the protocol without the released evaluation's mistakes.
         standard: MuPoTS: the data set's own protocol.
         ignore_invalid: AGORA: who is predicted where an invalid person stands is not extra.
@@ -87,21 +96,21 @@ def evaluate(
     """
     if (predictions is None) == (method is None):
         raise InputError("name either --predictions (results in files) or --method (run it now), one of them")
-    if preset is not None and method is None:
-        raise InputError("--preset belongs to --method; results in files are scored as they are")
+    if preset is not None and method != "lite":
+        raise InputError("--preset belongs to --method lite; everything else is scored as it is, without DTO")
+    if (weights is not None or device is not None) and method != "ma-hmr":
+        raise InputError("--weights and --device belong to --method ma-hmr")
     if out is not None:
         if out.suffix != ".json" or out in (data, predictions):
             raise InputError(f"--out must be a .json file of its own, got {out}")
         check_writable(out.parent)
-    from crowdmesh.benchmarks import ExpertLine, run
-    from crowdmesh.experts import Reconstructor, load_experts
+    from crowdmesh.benchmarks import SceneReconstructor, run
 
-    scored: ExpertLine | Path | None = predictions
-    if method is not None:
-        preset = preset or "best"
-        scored = ExpertLine(
-            Reconstructor(load_experts(method), dto_config(preset, None)), f"{method}, DTO preset {preset}"
-        )
+    scored: SceneReconstructor | Path | None = predictions
+    if method == "lite":
+        scored = _experts(method, preset or "best")
+    elif method == "ma-hmr":
+        scored = _network(weights, device or "auto")
     assert scored is not None
     with progress() as bar:
         task = bar.add_task("evaluating", total=None)
@@ -115,6 +124,25 @@ def evaluate(
         result.save(out)
         console().print(f"wrote {out}", highlight=False, markup=False)
     return 0
+
+
+def _experts(experts: Literal["lite"], preset: Preset) -> ExpertLine:
+    """A set of experts with DTO, as something to score."""
+    from crowdmesh.benchmarks import ExpertLine
+    from crowdmesh.experts import Reconstructor, load_experts
+
+    return ExpertLine(Reconstructor(load_experts(experts), dto_config(preset, None)), f"{experts}, DTO preset {preset}")
+
+
+def _network(weights: str | None, device: str) -> OneStage:
+    """A MA-HMR network, as something to score."""
+    from crowdmesh.benchmarks.reconstructor import OneStage
+    from crowdmesh.experts import Device
+    from crowdmesh.mahmr import MAHMR, checkpoint
+
+    model = MAHMR.from_pretrained(checkpoint.packaged() if weights is None else weights)
+    name = f"ma-hmr, weights {model.provenance['file']} (sha256 {model.provenance['sha256'][:12]})"
+    return OneStage(model.to(Device.choose(device, "float32").name), name)
 
 
 def synth(

@@ -76,7 +76,7 @@ def reconstruct(
 
 def predict(
     photos: tyro.conf.Positional[tuple[str, ...]],
-    weights: str,
+    weights: str | None = None,
     out: Path = Path("crowdmesh_out"),
     fov: float | None = None,
     threshold: float = 0.3,
@@ -89,7 +89,8 @@ def predict(
 
     Args:
         photos: image files, folders or globs.
-        weights: a .safetensors file, a released SAT-HMR or MA-HMR checkpoint, or a name in the asset folders.
+        weights: a .safetensors file, a released SAT-HMR or MA-HMR checkpoint, or a name in the asset folders. Default:
+            those that come with the package, if any do.
         out: output folder.
         fov: vertical field of view of the images in degrees, instead of the predicted one.
         threshold: least confidence of a person.
@@ -101,14 +102,15 @@ def predict(
     check_fov(fov)
     from crowdmesh.experts import Device
     from crowdmesh.images import find_images
-    from crowdmesh.mahmr import MAHMR
+    from crowdmesh.mahmr import MAHMR, checkpoint
     from crowdmesh.mahmr.predict import Predictor
     from crowdmesh.outputs import PhotoOutput
 
     chosen = Device.choose(device, precision)
     found = find_images(photos)
     check_writable(out)
-    model = MAHMR.from_pretrained(weights, official_quirks=official_quirks or None).to(chosen.name)
+    source = checkpoint.packaged() if weights is None else weights
+    model = MAHMR.from_pretrained(source, official_quirks=official_quirks or None).to(chosen.name)
     predictor = Predictor(model, None if fov is None else math.radians(fov), threshold, chosen.dtype)
 
     def make(group: Sequence[Path]) -> list[PhotoOutput]:
