@@ -168,6 +168,8 @@ def test_the_command_line_offers_what_the_configuration_knows():
     from crowdmesh.depth import DepthKind
     from crowdmesh.dto import config
     from crowdmesh.experts import _device, presets
+    from crowdmesh.training.config import Precision as TrainPrecision
+    from crowdmesh.training.stages import STAGES
     from crowdmesh.visual.export import FORMATS
 
     assert get_args(cli.Preset) == get_args(config.PresetName) == tuple(config.PRESETS)
@@ -178,3 +180,5 @@ def test_the_command_line_offers_what_the_configuration_knows():
     assert get_args(cli.AdapterName) == ("auto", *ADAPTERS)
     assert get_args(cli.ExportFormat) == FORMATS
     assert get_args(cli.BenchmarkName) == tuple(BENCHMARKS)
+    assert get_args(cli.StageName) == tuple(STAGES)
+    assert get_args(cli.TrainPrecision) == get_args(TrainPrecision)

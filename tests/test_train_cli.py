@@ -19,6 +19,7 @@ import training_fixtures as made
 from crowdmesh.cli import main
 from crowdmesh.mahmr import MAHMR, checkpoint
 from crowdmesh.synth import PRESETS, World, write_shards
+from crowdmesh.training import report as training_report
 
 SMALL = [
     f"network.{name}={value}"
@@ -27,6 +28,19 @@ SMALL = [
         "decoder_heads": 1, "decoder_hidden": 32, "pose_depth": 2, "shape_depth": 2,
     }.items()
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_report():
+    """The page without its curves, which take seconds to draw."""
+
+    def write(folder: Path, title: str, remarks: list[str]) -> Path:
+        (folder / "report.html").write_text("\n".join([title, *remarks]))
+        return folder / "report.html"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_report, "write_report", write)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,8 @@ class Criterion:
         joints, pelvis = points[..., :-1, :], points[..., -1, 2]
         focal, sizes = output.focal_px[people.image], output.image_sizes[people.image]
         depth = places[..., 2] if self.config.depth_of == "translation" else pelvis
-        grown = torch.where(people.focal_px.isnan(), 1.0, people.focal_px / focal)
+        true_focal = torch.where(people.focal_px.isnan(), focal.detach(), people.focal_px)  # no NaN on the way back
+        grown = true_focal / focal
         return Predicted(
             found=found,
             boxes=queries.boxes[at],
