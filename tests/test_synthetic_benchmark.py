@@ -11,6 +11,7 @@ import pytest
 
 from crowdmesh.benchmarks.synthetic import METHODS, QUICK, TABLES, TRIALS, Effort, bench_rows, run_bench, scores
 from crowdmesh.benchmarks.synthetic.methods import BEST, PAPER
+from crowdmesh.benchmarks.synthetic.page import KEPT, Run, write_page
 from crowdmesh.benchmarks.synthetic.plan import DEVELOPMENT_SEED, FIRST_HELD_OUT_SEED, jobs_of, settings_of
 from crowdmesh.benchmarks.synthetic.records import SceneRecord
 from crowdmesh.benchmarks.synthetic.run import run, run_job
@@ -185,6 +186,15 @@ def test_the_whole_benchmark_writes_its_page(tmp_path):
         assert (tmp_path / "images" / name).is_file()
         assert f"images/{name}" in page
     assert bench_rows("trials", Effort(1, 1, 1, 1, 1), 1, "fused", "mild").tables[0].rows
+
+
+def test_results_of_other_commands_stay_on_the_page(tmp_path):
+    page, run = tmp_path / "results.md", Run("crowdmesh bench", Effort(), 60.0, 1)
+    page.write_text(f"# Results\n\nold tables\n\n{KEPT}\n\n## Trained networks\n")
+    write_page(page, {}, None, [], run)
+    text = page.read_text()
+    assert "old tables" not in text
+    assert text.endswith(f"{KEPT}\n\n## Trained networks\n")
 
 
 def test_a_missing_matplotlib_is_said_before_the_long_run(tmp_path, monkeypatch, capsys):

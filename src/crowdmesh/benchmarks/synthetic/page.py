@@ -14,6 +14,9 @@ from crowdmesh.benchmarks.synthetic.pictures import WorstScene
 from crowdmesh.benchmarks.synthetic.plan import DEVELOPMENT_SEED, FIRST_HELD_OUT_SEED, Effort
 from crowdmesh.benchmarks.synthetic.tables import TextTable
 
+KEPT = "<!-- from here on: not of crowdmesh bench, which keeps it -->"
+"""What follows this line of a page stays when the page is written anew: results of other commands."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -28,7 +31,7 @@ class Run:
 def write_page(
     path: Path, tables: Mapping[str, Sequence[TextTable]], figure: Path | None, worst: Sequence[WorstScene], run: Run
 ) -> None:
-    """Write the page; atomic.
+    """Write the page; atomic. What stands below :data:`KEPT` in an old page stays there.
 
     Args:
         tables: text tables by table of the plan. figure: the four panels. worst: worst scenes with their pictures.
@@ -50,8 +53,9 @@ def write_page(
         parts += ["## Where each method fails worst\n", *(_worst(scene, path) for scene in worst)]
     if "trials" in tables:
         parts += ["## How `best` came about\n", *(table.markdown() for table in tables["trials"])]
+    _, kept, rest = (path.read_text("utf-8") if path.is_file() else "").partition(KEPT)
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(parts), "utf-8")
+        temporary.write_text("\n".join([*parts, kept + rest] if kept else parts), "utf-8")
 
 
 def _head(run: Run) -> str:
@@ -73,7 +77,7 @@ it is, and the sample photographs stage by stage: [findings.md](findings.md). Pu
   {effort.sweep_scenes} of them also for depth maps and focal lengths, and {effort.world_scenes} of each other world.
 - Trials: development seed {DEVELOPMENT_SEED}, {effort.trial_scenes} scenes.
 - Scenes in which nobody is detected are left out: there is nothing to place, whatever the method.
-- This page is written by that command. Single rows again, for example: `{again}`.
+- This page is written by that command, up to the training of networks at its end. Single rows again, for example: `{again}`.
 """
 
 
