@@ -133,11 +133,10 @@ def base_config() -> dict[str, Any]:
 
 def config_of(variant: Variant) -> dict[str, Any]:
     """What a variant learns from, and with which losses."""
-    photographs = {"label-truth": "labels"}.get(variant.labels, "set")
     config = base_config()
     config["data"] = [
         {"dataset": "world", "path": "adults", "split": "all", "weight": 1.0},
-        {"dataset": variant.labels, "path": photographs, "split": "all", "weight": 2.0},
+        {"dataset": variant.labels, "path": "set", "split": "all", "weight": 2.0},
     ]
     if not variant.camera:
         config["network"]["fov"] = False
