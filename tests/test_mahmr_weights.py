@@ -15,6 +15,7 @@ from released_weights import SMALL, official_state
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from crowdmesh.cli import main
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import MAHMR, MAHMRConfig, checkpoint, official
 from crowdmesh.mahmr.checkpoint import UNTRAINED
@@ -294,6 +295,26 @@ def test_half_the_size(tmp_path):
         assert loaded.weights[name].dtype == torch.float32 and torch.equal(loaded.weights[name], tensor.half().float())
     checkpoint.save(MAHMR.from_pretrained(half), again, "Apache-2.0", {"steps": 3}, half=True)
     assert all(torch.equal(tensor, loaded.weights[name]) for name, tensor in checkpoint.load(again).weights.items())
+
+
+@pytest.mark.parametrize("source", ["ours.safetensors", "official.bin"])
+def test_a_file_is_halved_on_the_command_line(converted, tmp_path, capsys, source):
+    out = tmp_path / "small.safetensors"
+    assert main(["convert", str(tmp_path / source), str(out), "--half"]) == 0, capsys.readouterr().err
+    assert out.stat().st_size < 0.51 * converted.stat().st_size + 10_000
+    whole, half = checkpoint.load(converted), checkpoint.load(out)
+    assert half.config == whole.config and half.provenance["licence"] == whole.provenance["licence"]
+    assert half.provenance["description"] == whole.provenance["description"]
+    assert half.provenance["halved_sha256"] == checkpoint.sha256(tmp_path / source)
+    assert all(torch.equal(half.weights[name], tensor.half().float()) for name, tensor in whole.weights.items())
+
+
+def test_what_cannot_be_halved(converted, tmp_path):
+    large = rewritten(converted, lambda tensors, header: tensors["decoder.content"].fill_(1e6) is None)
+    with pytest.raises(InputError, match=r"too large for float16 \(decoder.content\)"):
+        checkpoint.halve(large, tmp_path / "small.safetensors")
+    with pytest.raises(InputError, match="is the checkpoint itself"):
+        checkpoint.halve(converted, converted)
 
 
 def test_half_files_that_are_wrong(tmp_path):

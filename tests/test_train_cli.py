@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +18,9 @@ from pathlib import Path
 import pytest
 import torch
 import training_fixtures as made
+from PIL import Image
 
+from crowdmesh import cli
 from crowdmesh.cli import main
 from crowdmesh.mahmr import MAHMR, checkpoint
 from crowdmesh.synth import PRESETS, World, write_shards
@@ -34,12 +39,12 @@ SMALL = [
 def plain_report():
     """The page without its curves, which take seconds to draw."""
 
-    def write(folder: Path, title: str, remarks: list[str]) -> Path:
-        (folder / "report.html").write_text("\n".join([title, *remarks]))
-        return folder / "report.html"
+    def draw(path: Path, panels: list) -> None:
+        assert len({title for title, _, _ in panels}) == len(panels) and all(points for _, _, points in panels)
+        Image.new("RGB", (2, 2)).save(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_report, "write_report", write)
+        patch.setattr(training_report, "_draw", draw)
         yield
 
 
@@ -89,6 +94,8 @@ def test_the_plan_and_the_outcome_are_printed(root, tmp_path, capsys):
     assert "2 steps of 2 images" in plan and "random weights" in plan
     assert "best validation after step 2" in plan and "weights:" in plan
     page = (tmp_path / "run" / "report.html").read_text()
+    assert "2 steps and 4 images" in page and "The best of 1 validations is that after step 2" in page
+    assert "Where the time of a step goes" in page and "loss.pose" in page and page.count("data:image/png") == 2
     assert "Nothing of the kind is in the paper" in page and list((tmp_path / "run" / "pictures").glob("*.png"))
     assert "step 2 of 2" in told and "images/s" in told and "lr " in told and "pose " in told and "score" in told
 
@@ -126,6 +133,14 @@ def test_without_a_world_the_two_commands_that_make_one_are_named(tmp_path, caps
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_where_one_world_is_missing_another_of_its_kind_is_advised(tmp_path, capsys):
+    write_shards(World(replace(PRESETS["adults"]), 1), 1, tmp_path / "validation")
+    assert main(command(tmp_path, tmp_path / "run")) == 1
+    said = capsys.readouterr().err
+    assert f"--out {tmp_path / 'world'} --preset adults --scenes 4000 --seed 2" in said
+    assert str(tmp_path / "validation") not in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -135,6 +150,9 @@ def test_without_a_world_the_two_commands_that_make_one_are_named(tmp_path, caps
         (["--config", "nowhere.json"], "there is no file nowhere.json"),
         (["--losses", "released"], "neither in the paper nor in the release"),
         (["--init", "nowhere.pth"], "nowhere.pth does not exist"),
+        (["--dry-run", "--set", "optimiser.warmup_steps=3"], "with --set optimiser.warmup_steps=0"),
+        (["--set", "validation.0.path=./world"], "world is learned from and judged on"),
+        (["--set", "data.0.path=null", "--set", "validation.0.path=world"], "3 images of world (all), such as"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_refused_in_a_sentence(root, tmp_path, capsys, words, said):
@@ -153,7 +171,7 @@ def test_a_stage_of_the_paper_wants_to_know_what_it_starts_from(tmp_path, capsys
 def test_data_check_says_what_is_there(root, tmp_path, capsys):
     assert main(["data", "check", str(root), "--only", "world"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "world all ok 3 images" in said
+    assert "world all ok 3 images" in said and "world in validation all ok 3 images" in said
     assert main(["data", "check", str(tmp_path)]) == 1
     assert "nothing that can be trained on" in capsys.readouterr().out
     assert main(["data", "check", str(root), "--only", "wrold"]) == 1
@@ -173,6 +191,34 @@ def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM after step" in said and "goes on from there" in said
     assert (out / "state.safetensors").is_file()
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """The words after ``crowdmesh`` of every command in a text."""
+    lines = [
+        line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.replace("\\\n", "").splitlines()
+    ]
+    words = [shlex.split(line, comments=True) for line in lines]
+    starts = [next((i for i, word in enumerate(row) if word in ("crowdmesh", "crowdmesh.cli")), None) for row in words]
+    return [row[i + 1 :] for row, i in zip(words, starts, strict=True) if i is not None]
+
+
+def test_the_commands_of_the_documentation_parse(monkeypatch):
+    readme, guide = Path("README.md").read_text("utf-8"), Path("docs/training.md").read_text("utf-8")
+    commands = commands_of(guide) + commands_of(readme[readme.index("## Training a network") :])
+    parsed = []
+    for name in {words[0] for words in commands}:
+        verb = getattr(cli, name)
+
+        @functools.wraps(verb)
+        def told(*_: object, name: str = name, **__: object) -> int:
+            parsed.append(name)
+            return 0
+
+        monkeypatch.setattr(cli, name, told)
+    for words in commands:
+        assert main(words) == 0, words
+    assert len(parsed) == len(commands) and {"train", "synth", "data", "evaluate", "predict"} <= set(parsed)
 
 
 def test_help_needs_no_torch():

@@ -268,6 +268,37 @@ def test_points_in_space_turn_with_the_camera():
     assert not targets.has_pose[0]
 
 
+def test_points_obey_what_may_be_learned_and_give_no_box():
+    metres = np.array([[[0, 0, 4.0, 1], [0.5, -0.2, 4.1, 1]], [[0.5, 0.1, 0.06, 1], [0, 0, 3.0, 1]]])
+    pixels = np.concatenate((CAMERA.project(metres[..., :3]), np.ones((2, 2, 1))), 2)
+    pixels[1, 0, 2] = 0
+    people = LabelledPeople(2, point_names=("pelvis", "left_wrist"), keypoints_px=pixels, joints_m=metres)
+    targets = example(sample(people)).targets
+    assert targets.joints_3d_mask.sum() == 4 and not targets.has_box.any()
+    assert targets.has_depth.tolist() == [True, False]  # the other's pelvis is nearly in the camera
+    unsure = replace(ALL, bodies=False, camera=False)
+    targets = example(sample(people, rules=unsure)).targets
+    assert targets.joints_2d_mask.any() and not targets.joints_3d_mask.any() and not targets.has_depth.any()
+
+
+def test_somebody_cut_off_by_the_view_leaves_not_everybody_labelled():
+    """Half an arm is in the picture, too little to learn from, and it is no background either."""
+    half_width = 4 * math.tan(CAMERA.vertical_fov / 2) * 640 / 360
+    inside = crowd([(0, 0, 4.0)], bend=0.0)
+    counted = set()
+    for beside in np.arange(0.3, 1.5, 0.05):
+        people = crowd([(0, 0, 4.0), (half_width + beside, 0, 4.0)], bend=0.0)
+        placed = place(sample(people), NETWORK)
+        view = centred_view(CAMERA.K, (360, 640), NETWORK.input_size)
+        seen = see(placed, view, "body22")
+        targets = targets_of(sample(people), placed, seen, view, NETWORK)
+        surface = view.inside(view.project(view.move(placed.surface_m[1]))).any()
+        assert bool(targets.everybody) == (len(targets) == 2 or not surface)
+        counted.add((len(targets), bool(targets.everybody)))
+    assert (1, False) in counted and (1, True) in counted
+    assert bool(example(sample(inside)).targets.everybody)
+
+
 def test_other_bodies_are_refused():
     people = crowd(PLACES)
     smpl = LabelledPeople(1, "smpl", pose=np.zeros((1, 24, 3)), betas=np.zeros((1, 10)), translation_m=np.ones((1, 3)))

@@ -19,10 +19,12 @@ from crowdmesh.benchmarks._smpl_bodies import load_bodies, smpl_truth
 from crowdmesh.errors import AssetError, FormatError, InputError
 from crowdmesh.synth import PRESETS, World, write_shards
 from crowdmesh.training.datasets.base import Dataset
+from crowdmesh.training.datasets.body_table import bad_records
 from crowdmesh.training.datasets.catalogue import DATASETS, dataset_spec
 from crowdmesh.training.datasets.check import check_root
 from crowdmesh.training.datasets.chmr import read_chmr
 from crowdmesh.training.datasets.one_camera import under_one_camera
+from crowdmesh.training.datasets.shared import shared_images
 from crowdmesh.training.datasets.smpl_sets import rest_pelvis, table_of
 from crowdmesh.training.sample import LabelledPeople, TrainingSample
 from crowdmesh.training.smpl_bodies import smpl_body
@@ -240,6 +242,46 @@ def test_bad_records_of_label_files_are_named(tmp_path, change, message):
     with pytest.raises(FormatError, match=message) as caught:
         read_chmr(file, unpickle=True)
     assert str(file) in str(caught.value) and image in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bedlam", "coco-dto"])
+def test_one_bad_record_of_many_is_left_out_and_named(tmp_path, name):
+    """Of 100 records one; the data check lists it, and two are refused (1 % is the limit)."""
+    if name == "bedlam":
+        (good, *_), file = made.bedlam_annots().values(), tmp_path / "bedlam/bedlam_smpl_train_6fps.npz"
+        bad = good | {"trans_world": [np.full(3, np.nan)] * len(good["trans_world"])}
+    else:
+        image, file = made.CHMR_IMAGES["coco"][0], tmp_path / "coco/COCO_CHMR_SMPL_OPT.npz"
+        good = made.chmr_annots("coco", 11)[image]
+        bad = _nan(made.chmr_annots("coco", 11), image, "pose")[image]
+    annots = {f"{i:03d}.jpg": good for i in range(99)}
+    made.save(file, annots | {"bad.jpg": bad})
+    dataset = DATASETS[name].open(tmp_path, unpickle=True)
+    assert len(dataset) == 99 and len(bad_records(dataset)) == 1 and "'bad.jpg'" in bad_records(dataset)[0]
+    check = check_root(tmp_path, [name], unpickle=True, decode=0).datasets[0]
+    assert check.bad_record_count == 1 and "'bad.jpg'" in check.examples()[0] and "1 bad records" in check.summary()
+    made.save(file, annots | {"bad.jpg": bad, "worse.jpg": bad})
+    with pytest.raises(FormatError, match=r"'bad.jpg'.*2 of 101 records"):
+        DATASETS[name].open(tmp_path, unpickle=True)
+
+
+def test_images_that_two_sets_share(root, tmp_path):
+    guesses, placed = (DATASETS[name].open(root.path, unpickle=True) for name in ("coco-chmr", "coco-dto"))
+    assert set(shared_images(placed, guesses)) == set(placed.table.images)
+    assert not shared_images(placed, DATASETS["bedlam"].open(root.path, unpickle=True))
+    above = replace(guesses, folder=guesses.folder.parent)  # the same files, named from another folder
+    assert not shared_images(placed, above)
+    names = tuple(f"{guesses.folder.name}/{name}" for name in guesses.table.images)
+    above = replace(above, table=replace(guesses.table, images=names))
+    assert set(shared_images(above, placed)) == set(names)
+
+
+def test_folders_of_other_things_are_no_sets_of_ours(tmp_path):
+    for name in ("labels", "set", "world", "validation"):
+        (tmp_path / name).mkdir()
+    assert not check_root(tmp_path, ["label-truth", "set", "set-before", "world"]).found
+    with pytest.raises(InputError, match=r"labels or .* with label-set\.json in it"):
+        DATASETS["label-truth"].open(tmp_path)
 
 
 def test_a_kid_axis_without_a_kid_template_is_refused(tmp_path, assets, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,12 @@ from crowdmesh.body import load_body
 from crowdmesh.body.keypoints import LAYOUTS
 from crowdmesh.errors import InputError
 from crowdmesh.mahmr import MAHMR, MAHMRConfig
+from crowdmesh.mahmr.encoder import at_places
+from crowdmesh.training import loss_terms
+from crowdmesh.training.denoising import make_queries
 from crowdmesh.training.forward import TrainingModule, train_forward
 from crowdmesh.training.losses import LossConfig
+from crowdmesh.training.matched import PeopleRow
 
 NOISY = replace(CONFIG, denoising=True, depth=3, early_depth=1, decoder_depth=2, queries=12)
 LOSS = replace(LossConfig.tiny(), depth_layers=0.5, denoising_groups=2)
@@ -122,7 +127,7 @@ def test_perfect_words_cost_nothing():
     )  # fmt: skip
     output = replace(
         said, queries=queries, raw_fov=target.vertical_fov[None], focal_px=target.focal_px[None],
-        scale_map=target.scale_map,
+        scale_map=target.scale_map, map_logits=target.scale_map.logit(eps=1e-7),
     )  # fmt: skip
     terms = learner.criterion(output, [target]).terms
     query, _ = learner.criterion.match(output, [target])
@@ -130,6 +135,99 @@ def test_perfect_words_cost_nothing():
     for name in ("pose", "shape", "joints_3d", "joints_2d", "box", "depth", "relative_metric", "fov", "map_scale"):
         assert float(terms[name]) == pytest.approx(0, abs=2e-5), name
     assert float(terms["giou"]) < 1e-3 and float(terms["map"]) < 1e-6
+
+
+def _perfect(queries, image, slot, people: PeopleRow, person):
+    """The queries with what the labels of these people say."""
+    at = (slice(None), image, slot)
+    said = {name: getattr(queries, name).clone() for name in ("boxes", "rotations", "betas", "translations")}
+    said["boxes"][at], said["rotations"][at] = people.boxes[person], people.rotations[person]
+    said["betas"][at] = people.betas[person]
+    return said, at
+
+
+def test_noisy_queries_without_noise_are_the_labels(batch):
+    """Images with unequal numbers of people: every query belongs to its own person, and perfect words cost nothing."""
+    learner = module()
+    targets = [each.targets for each in batch]
+    people = PeopleRow.of(targets)
+    noisy = make_queries(learner.model.denoising_encoder, targets, LOSS)
+    labels = noisy.labels
+    assert torch.equal(labels.image, people.image[labels.person]) and bool(noisy.exist[labels.image, labels.slot].all())
+    torch.testing.assert_close(noisy.anchors.sigmoid()[labels.image, labels.slot], people.boxes[labels.person])
+    output = train_forward(learner.model, batch, LOSS, generator())
+    assert output.denoising is not None
+    queries, labels = output.denoising
+    said, at = _perfect(queries, labels.image, labels.slot, people, labels.person)
+    said["translations"][at] = torch.cat([target.translations for target in targets])[labels.person]
+    perfect = replace(output, denoising=(replace(queries, **said), labels), focal_px=torch.stack([
+        target.focal_px for target in targets
+    ]))  # fmt: skip
+    terms = {n: float(v) for n, v in learner.criterion(perfect, targets).terms.items() if n.startswith("dn.")}
+    for name in ("pose", "shape", "joints_3d", "joints_2d", "box", "depth", "relative_metric"):
+        assert terms[f"dn.{name}"] == pytest.approx(0, abs=2e-5) and terms[f"dn.{name}.0"] < 2e-5, name
+    assert terms["dn.giou"] < 1e-3 and terms["dn.detection"] > 0.01
+
+
+def test_points_alone_give_no_box_to_learn_or_to_match_by():
+    learner = module(replace(LOSS, denoising_groups=0))
+    target = example(3).targets
+    output = train_forward(learner.model, [example(3)], learner.loss)
+    nonsense = replace(target, boxes=target.boxes.flip(0), has_box=torch.tensor([False, True, False]))
+    points = replace(target, has_box=torch.tensor([False, True, False]))
+    terms, others = (learner.criterion(output, [each]).terms for each in (points, nonsense))
+    assert {n: float(v) for n, v in terms.items()} == {n: float(v) for n, v in others.items()}
+    assert float(learner.criterion.counts([points]).divisor("boxes")) == 1
+    query, _ = learner.criterion.match(output, [points])
+    error = (output.queries.boxes[-1, 0, query[-1, 1]] - target.boxes[1]).abs().sum()
+    assert float(terms["box"]) == pytest.approx(float(error.detach()), rel=1e-5)
+    nobody = replace(target, has_box=torch.zeros(3, dtype=torch.bool))
+    assert float(learner.criterion(output, [nobody]).terms["giou"]) == 0
+
+
+def test_cells_that_are_surely_wrong_still_learn():
+    learner = module(replace(LOSS, denoising_groups=0))
+    target = example(1).targets
+    output = train_forward(learner.model, [example(1)], learner.loss)
+    logits = torch.where(target.scale_map > 0, -40.0, 40.0).requires_grad_()
+    sure = replace(output, map_logits=logits, scale_map=logits.detach().sigmoid())
+    learner.criterion(sure, [target]).total.backward()
+    assert logits.grad is not None and logits.grad[:, 0].abs().min() > 1e-3
+
+
+def test_the_camera_is_looked_for_once(batch):
+    learner, calls = module(), []
+    learner.model.fov_head.register_forward_hook(lambda *_: calls.append(1))
+    learner(batch[:1], generator())
+    assert len(calls) == 1
+
+
+def test_gradients_are_the_same_bit_for_bit_with_several_threads():
+    """Many cells in the same few places, many pairs of the same people, many noisy queries of one camera."""
+    torch.manual_seed(0)
+    grid, level = torch.randn(8, 8, 48), torch.randn(3, 48)
+    model = MAHMR(replace(CONFIG, width=48, denoising=False))
+    cells, levels = torch.randint(4, (4000, 2)), torch.randint(3, (4000,))
+    pairs, depth = torch.randint(5, (40000, 2)), torch.randn(2, 5)
+    wanted = torch.randn(4000, 48)
+
+    def gradients() -> list[torch.Tensor]:
+        leaves = [each.clone().requires_grad_() for each in (grid, depth)]
+        model.level_embedding = torch.nn.Parameter(level.clone())
+        codes = at_places(leaves[0], cells) + model.position_codes(levels, cells % 2)
+        error = loss_terms.relative_metric_error(leaves[1], torch.zeros(5), pairs)
+        ((codes - wanted).square().sum() + error.sum()).backward()
+        return [each.grad for each in (*leaves, model.level_embedding) if each.grad is not None]
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradients()
+        for _ in range(5):
+            assert all(torch.equal(one, other) for one, other in zip(first, gradients(), strict=True))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(first) == 3
 
 
 def unlabelled(people: int):
@@ -248,3 +346,6 @@ def test_points_without_the_rest_of_the_surface(name, tmp_path):
     assert shape.grad is not None and shape.grad.abs().max() > 0
     with pytest.raises(InputError, match="has no point tail"):
         body.posed_keypoints(shape, turns, places, ("nose", "tail"))
+    double = copy.deepcopy(body).double()
+    again = double.posed_keypoints(shape.double(), turns.double(), places.double(), LAYOUTS[layout])
+    torch.testing.assert_close(again, points.double(), atol=1e-5, rtol=1e-5)

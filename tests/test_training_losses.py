@@ -54,7 +54,7 @@ class Recording:
         tables = [
             matcher.costs(
                 queries.confidence_logits[:, i].sigmoid(), queries.boxes[:, i], self.joints[1][:, i], target.boxes,
-                target.joints_2d, target.joints_2d_mask, SIZE, self.criterion.config,
+                target.has_box, target.joints_2d, target.joints_2d_mask, SIZE, self.criterion.config,
             )
             for i, target in enumerate(self.targets)
         ]  # fmt: skip
@@ -93,7 +93,7 @@ def recording(vectors, body, stage: str, bodies: tuple[bool, bool] = (True, True
         torch.zeros(2, 2, 12, 3).double(),
     )  # fmt: skip
     scale_map = torch.from_numpy(data[f"{stage}/in/out/enc_outputs/scale_map"]).double()
-    output = TrainingOutput(queries, None, fov, fov, focal, sizes, scale_map)
+    output = TrainingOutput(queries, None, fov, fov, focal, sizes, scale_map, scale_map.logit())
     network = replace(MAHMRConfig.official(SIZE, kid=stage == "stage3"), queries=12)
     criterion = Criterion(ALL_TERMS, network, body)
     return Recording(output, (both("pred_j3ds"), both("pred_j2ds")), both("pred_depths"), targets, criterion)
@@ -110,6 +110,7 @@ def labels(data: dict[str, np.ndarray], prefix: str, bodies: bool) -> Targets:
     layers[order[1:]] = ((depth[order[1:]] - depth[order[:-1]]) >= 0.3).cumsum(0)
     return Targets(
         key=prefix, dataset="recorded", image_size=size, boxes=given["boxes"].double(),
+        has_box=torch.ones(people, dtype=torch.bool),
         joints_2d=given["j2ds"].double(), joints_2d_mask=given["j2ds_mask"][..., 0], joints_3d=given["j3ds"].double(),
         joints_3d_mask=known[:, None].expand(-1, 45),
         rotations=roma.rotvec_to_rotmat(given["poses"].double().unflatten(1, (24, 3))), has_pose=known,
@@ -240,7 +241,8 @@ def test_disjoint_boxes_pull_together():
     box = torch.tensor([[0.2, 0.2, 0.1, 0.1]], requires_grad=True)
     iou = loss_terms.generalised_iou(box, torch.tensor([[0.8, 0.8, 0.1, 0.1]]))
     (1 - iou).sum().backward()
-    assert float(iou) < 0 and box.grad is not None and float(box.grad[0, 0]) < 0  # moving right lowers the loss
+    assert float(iou.detach()) < 0
+    assert box.grad is not None and float(box.grad[0, 0]) < 0  # moving right lowers the loss
     same = loss_terms.generalised_iou(box.detach(), box.detach())
     assert float(same) == pytest.approx(1, abs=2e-4)
 

@@ -66,7 +66,8 @@ class Made:
         none = torch.zeros(0, 1)
         targets = Targets(
             key=sample.key, dataset=sample.dataset, image_size=torch.tensor(pixels.shape[:2], dtype=torch.float32),
-            boxes=torch.zeros(0, 4), joints_2d=torch.zeros(0, 1, 2), joints_2d_mask=none.bool(),
+            boxes=torch.zeros(0, 4), has_box=none[:, 0].bool(), joints_2d=torch.zeros(0, 1, 2),
+            joints_2d_mask=none.bool(),
             joints_3d=torch.zeros(0, 1, 3), joints_3d_mask=none.bool(), rotations=torch.zeros(0, 1, 3, 3),
             has_pose=none[:, 0].bool(), betas=none, betas_mask=none.bool(), translations=torch.zeros(0, 3),
             depth_m=none[:, 0], has_depth=none[:, 0].bool(), depth_layers=none[:, 0].long(), age_years=none[:, 0],
@@ -228,11 +229,13 @@ class TestLoader:
         ):
             list(_loader(folder, broken=(3, 4, 5)).steps(0, 100))
 
-    def test_little_is_forgiven_while_little_was_tried_and_one_in_a_thousand_always(self, folder):
+    def test_two_images_are_forgiven_and_of_more_one_in_a_hundred(self, folder):
         loader = _loader(folder)
-        for tried, unusable, refused in ((10, 10, False), (20, 2, False), (20, 3, True), (500, 10, False),
-                                         (500, 11, True), (5000, 50, False), (5000, 51, True)):  # fmt: skip
-            loader.tried, loader.unusable, loader.skipped = tried - 1, unusable, {"a": "because"}
+        for tried, unusable, images, refused in ((10, 10, 2, False), (10, 3, 3, True), (300, 3, 3, False),
+                                                 (299, 3, 3, True), (5000, 50, 50, False),
+                                                 (5000, 51, 50, True)):  # fmt: skip
+            loader.tried, loader.unusable = tried - 1, unusable
+            loader.skipped = {str(i): "because" for i in range(images)}
             loaded = loader._reader[0]
             if refused:
                 with pytest.raises(InputError, match="more than 1 %"):
@@ -318,3 +321,17 @@ def test_a_worker_outlives_the_signal_that_ends_the_run(folder):
         os.kill(worker.pid, signal.SIGINT)
         os.kill(worker.pid, signal.SIGTERM)
     assert len(list(steps)) == 39
+
+
+def test_a_worker_whose_patience_ends_leaves_without_a_fault(folder):
+    """While the training process validates, say, in which the error of a dead worker would come up."""
+    import multiprocessing
+    import os
+
+    steps = _loader(folder, workers=1).steps(0, 400)
+    next(steps)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGALRM)
+    worker.join(10)
+    assert worker.exitcode == 0
+    steps.close()

@@ -15,20 +15,21 @@ from typing import Any
 
 import pytest
 import torch
-from training_stand_ins import StandIn, make_config, make_loader, weights
+from training_stand_ins import StandIn, make_config, make_loader, real_run, weights
 
 from crowdmesh._weights_file import read_state
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import checkpoint
 from crowdmesh.training.config import TrainConfig
-from crowdmesh.training.loop import Hooks, TrainResult, train
+from crowdmesh.training.loop import Hooks, Origin, TrainResult, train
 from crowdmesh.training.metrics_log import read_log
-from crowdmesh.training.state import STATE_NAME, differing
+from crowdmesh.training.state import STATE_NAME, differing, digest_of_settings
 from crowdmesh.training.step_report import StepReport
 from crowdmesh.training.validation import Validation
 
 CONFIG = make_config(12, accumulation=2, ema_decay=0.9)
 FEW = make_config(2, warmup_steps=0)
+ORIGIN = Origin("made up", {"data": ["made-up (train)"], "started_from": "a file", "start_sha256": "ab12"})
 
 
 class PowerCutError(Exception):
@@ -41,9 +42,11 @@ def _judge(network: torch.nn.Module) -> Validation:
     return Validation(abs(value + 1.35), {"value": value})
 
 
-def _train(out: Path, config: TrainConfig = CONFIG, seed: int = 0, **hooks: Any) -> tuple[TrainResult, StandIn]:
+def _train(
+    out: Path, config: TrainConfig = CONFIG, seed: int = 0, origin: Origin = ORIGIN, **hooks: Any
+) -> tuple[TrainResult, StandIn]:
     module = StandIn(seed, noise=0.1)
-    result = train(config, module, make_loader(config), out, Hooks(**{"validate": _judge, **hooks}))
+    result = train(config, module, make_loader(config), out, Hooks(**{"validate": _judge, **hooks}), origin)
     return result, module
 
 
@@ -123,9 +126,68 @@ def test_other_settings_are_refused_by_name(undisturbed, tmp_path: Path):
 def test_what_does_not_matter_may_change(undisturbed):
     folder, *_ = undisturbed
     before = (folder / "config.json").read_bytes()
+    weights_before = (folder / "last.safetensors").read_bytes()
     result, _ = _train(folder, replace(CONFIG, run=replace(CONFIG.run, save_every=7, picture_every=1, workers=1)))
     (folder / "config.json").write_bytes(before)
     assert result.first == 12
+    assert (folder / "last.safetensors").read_bytes() == weights_before  # what they say of themselves, too
+
+
+def test_other_first_weights_and_other_images_are_refused_by_name(undisturbed):
+    folder, *_ = undisturbed
+    other = Origin(ORIGIN.licence, {**ORIGIN.provenance, "start_sha256": "cd34"})
+    with pytest.raises(InputError, match=r"first weights \(first_weights.start_sha256 was 'ab12', now 'cd34'\)"):
+        _train(folder, origin=other)
+    loader = make_loader(CONFIG)
+    loader.mixture.lengths = (14,)
+    with pytest.raises(InputError, match=r"images.0 was 13, now 14"):
+        train(CONFIG, StandIn(), loader, folder, origin=ORIGIN)
+
+
+def test_a_validation_that_fails_loses_no_step(tmp_path: Path):
+    config = make_config(6, run={"save_every": 100, "validate_every": 4})
+
+    def fail(network: Any) -> Validation:
+        raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        _train(tmp_path, config, validate=fail)
+    result, _ = _train(tmp_path, config)
+    assert (result.first, result.step) == (4, 6)
+    judged = [entry["step"] for entry in read_log(tmp_path) if entry["kind"] == "validation"]
+    assert judged == [4, 6]
+
+
+def test_told_to_stop_during_a_validation_it_takes_no_step_more(tmp_path: Path):
+    def judge(network: Any) -> Validation:
+        _terminate()()
+        return _judge(network)
+
+    result, _ = _train(tmp_path, make_config(6, run={"validate_every": 4}), validate=judge)
+    assert (result.signal, result.step, result.best_step) == (signal.SIGTERM, 4, 4)
+
+
+@pytest.mark.slow
+def test_the_real_network_killed_twice_ends_like_an_undisturbed_one(tmp_path: Path):
+    """With denoising and averaged weights, stopped once and cut off once."""
+
+    def run(out: Path, **hooks: Any) -> TrainResult:
+        config, module, loader = real_run(6, ema_decay=0.9)
+        with torch.no_grad():  # a network that goes on takes nothing from the one that it was made as
+            for parameter in module.parameters():
+                parameter.mul_(1.5 if (out / STATE_NAME).exists() else 1.0)
+        return train(config, module, loader, out, Hooks(**hooks))
+
+    run(tmp_path / "whole")
+    assert run(tmp_path / "killed", report=_at(1, _terminate())).step == 2
+    with pytest.raises(PowerCutError):
+        run(tmp_path / "killed", report=_at(5, _cut))
+    assert run(tmp_path / "killed").first == 3
+    for name in ("last.safetensors", STATE_NAME):
+        ours, theirs = (read_state(tmp_path / folder / name)[0] for folder in ("killed", "whole"))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert any(name.startswith("weights.denoising_encoder") for name in ours)
+    assert any(name.startswith("average.") for name in ours)
 
 
 def test_settings_are_compared_by_dotted_names():
@@ -184,8 +246,10 @@ def test_weights_say_where_they_come_from(undisturbed):
     folder, result, _ = undisturbed
     loaded = checkpoint.load(folder / "best.safetensors")
     said = loaded.provenance
-    assert (said["step"], said["stage"], said["data"]) == (result.best_step, "made-up", ["made-up"])
-    assert said["config_sha256"] == CONFIG.digest and said["validation_score"] == result.best_score
+    assert (said["step"], said["started_from"], said["data"]) == (result.best_step, "a file", ["made-up (train)"])
+    assert (
+        said["config_sha256"] == digest_of_settings(CONFIG.to_dict()) and said["validation_score"] == result.best_score
+    )
     assert said["averaged"] and loaded.config == CONFIG.network
     assert TrainConfig.from_dict(json.loads((folder / "config.json").read_text())) == CONFIG
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -13,9 +14,10 @@ from test_mahmr_dinov2 import authors_state
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.mahmr import MAHMRConfig, checkpoint
 from crowdmesh.mahmr.network import Network
+from crowdmesh.training.augment import AugmentConfig
 from crowdmesh.training.config import OptimiserConfig, RunConfig, TrainConfig
 from crowdmesh.training.datasets.catalogue import dataset_spec
-from crowdmesh.training.initial import BEST, start_from
+from crowdmesh.training.initial import BEST, LAST, start_from
 from crowdmesh.training.loss_config import LossConfig
 from crowdmesh.training.mixing import DataPart
 from crowdmesh.training.overrides import changed, names
@@ -78,6 +80,25 @@ def test_what_each_stage_adds_to_the_one_before():
     assert photographs[2] == {f"{n}-dto" for n in ("coco", "mpii", "insta", "aic")}
 
 
+def test_the_release_s_augmentation():
+    """Spec facts 3: stages 1 to 3 alike, none on Relative Human, no crop on 3DPW and Hi4D, always one for Panoptic."""
+    made = {name: STAGES[name].make().augment for name in PAPER_STAGES}
+    first = made["1-keypoints"]
+    assert (first.rotation_rad, first.zoom, first.flip, first.crop) == (math.radians(15), (0.8, 1.8), 0.5, 0.8)
+    assert made["2-camera"] == made["3-dto"] == first and made["4-finetune-rh"] == AugmentConfig.none()
+    assert made["4-finetune-3dpw"] == made["4-finetune-hi4d"] == replace(first, zoom=(1.0, 2.0), crop=0.0)
+    assert made["4-finetune-panoptic"] == replace(first, zoom=(0.8, 2.0), crop=1.0)
+    assert STAGES["tiny"].make().augment == made["4-finetune-3dpw"]
+
+
+def test_what_concerns_every_stage_is_said_by_every_stage():
+    said = {name: " ".join(STAGES[name].differences) for name in PAPER_STAGES}
+    for words in ("joints outside the image count", "painted into the border"):
+        assert all(words in text for text in said.values())
+    assert {name for name, text in said.items() if "6 epochs" in text} == set(PAPER_STAGES[:3])
+    assert {name for name, text in said.items() if "crops cut rows" in text} == {*PAPER_STAGES[:3], PAPER_STAGES[5]}
+
+
 def test_what_the_release_weighs_otherwise_is_said():
     said = " ".join(loss_differences(STAGES["3-dto"].make()))
     assert "detection 4 (here 1)" in said and "depth 0 (here 0.5)" in said
@@ -121,6 +142,11 @@ def test_nothing_is_judged_on_that_is_learned_from(tiny):
         replace(tiny, data=())
 
 
+def test_a_test_set_is_not_judged_on(tiny):
+    with pytest.raises(InputError, match="mupots is there to test on"):
+        replace(tiny, validation=(DataPart("mupots", split="test"),))
+
+
 def test_steps_of_epochs():
     assert RunConfig(epochs=2.5).steps_for(images=100, batch=8) == 32  # 250 images
     assert RunConfig(steps=7).steps_for(images=100, batch=8) == 7
@@ -144,8 +170,17 @@ def test_a_length_in_steps_takes_the_place_of_one_in_epochs(tiny):
     assert (config.run.steps, config.run.epochs) == (10, None)
     config = changed(tiny, ["run.epochs=1"])
     assert (config.run.steps, config.run.epochs) == (None, 1.0)
+
+
+def test_of_two_lengths_the_later_one_counts(tiny, tmp_path):
+    assert changed(tiny, ["run.epochs=1", "run.steps=3"]).run == replace(tiny.run, steps=3)
+    file = tmp_path / "config.json"
+    file.write_text('{"run": {"epochs": 2.5}}')
+    assert changed(tiny, file=file).run == replace(tiny.run, steps=None, epochs=2.5)
+    assert changed(tiny, ["run.steps=50"], file).run == replace(tiny.run, steps=50)
+    file.write_text('{"run": {"epochs": 2.5, "steps": 3}}')
     with pytest.raises(InputError, match="set one of them"):
-        changed(tiny, ["run.epochs=1", "run.steps=3"])
+        changed(tiny, file=file)
 
 
 def test_a_list_of_data_sets_is_replaced_whole(tiny):
@@ -277,6 +312,13 @@ def test_stage_3_starts_from_stage_2_with_a_kid_axis_of_zeros(tmp_path):
         last = network.state_dict()[f"heads.shape.{i}.layers.{config.shape_depth - 1}.weight"]
         assert torch.equal(last[:10], state[f"shape_head.{i}.layers.{config.shape_depth - 1}.weight"])
         assert not last[10].any()
+
+
+def test_a_run_that_was_not_validated_starts_with_its_last_weights(tmp_path):
+    checkpoint.save(Network(SMALL), tmp_path / LAST, "ours")
+    assert start_from(Network(SMALL), tmp_path).file == LAST
+    checkpoint.save(Network(SMALL), tmp_path / BEST, "ours")
+    assert start_from(Network(SMALL), tmp_path).file == BEST
 
 
 def test_a_dinov2_encoder_starts_the_encoder_alone(tmp_path):

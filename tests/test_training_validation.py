@@ -248,6 +248,20 @@ class TestMerging:
             judge_image(seen, known_of_scene(crowd(), "coco17"))
 
 
+def test_where_layers_are_all_that_is_known_wrong_relations_are_the_depth():
+    """Three people in three layers, in place in the image; the second is put behind the third: one of two each."""
+    known = known_of_scene(crowd((3.0, 4.0, 6.0)), "body22")
+    known = changed(
+        known, joints_m_known=np.zeros_like(known.joints_m_known), depth_m=np.full(3, np.nan), depth_layers=np.arange(3)
+    )
+    seen = seen_of_scene(crowd((3.0, 4.0, 6.0)), "body22")
+    assert judge_image(seen, known).score == pytest.approx(0.0, abs=1e-6)
+    wrong = replace(seen, depth_m=np.array([3.0, 7.0, 6.0]))
+    assert judge_image(wrong, known).score == pytest.approx((0 + 0.25 + 0.25) / 3, abs=1e-6)
+    unknown = changed(known, depth_layers=np.array([0, -1, -1]))
+    assert judge_image(wrong, unknown).score == pytest.approx(0.0, abs=1e-6)
+
+
 def test_age_groups():
     assert age_groups(np.array([0.0, 2.99, 3.0, 7.99, 8.0, 14.99, 15.0, 90.0, math.nan])).tolist() == [
         0, 0, 1, 1, 2, 2, 3, 3, UNKNOWN_AGE,
@@ -348,6 +362,18 @@ class TestValidator:
         judged = Validator([Crowds(20), Crowds(2)], parts, model.config, None, 8, 0)(model)
         assert judged.figures["world/images"] == 4.0 and judged.figures["set/images"] == 2.0
         assert judged.figures["images"] == 6.0 and judged.figures["loss"] is None and judged.score == 1.0
+
+    def test_two_splits_of_one_set_have_names_of_their_own(self):
+        parts = [DataPart("agora"), DataPart("agora", split="validation"), DataPart("set", "A"), DataPart("set", "B")]
+        judge = Validator([Crowds(2)] * 4, parts, biased(0.01).config, None, 4, 0)
+        assert judge.names == ("agora:train", "agora:validation", "set:A", "set:B")
+
+    def test_one_image_of_every_part_is_tried_before_anything_is_learned(self):
+        judge = Validator(
+            [Crowds(4), Crowds(4, broken=(0,))], [DataPart("world"), DataPart("set")], biased(0.01).config, None, 8, 0
+        )
+        with pytest.raises(InputError, match=r"of set to validate on cannot be used.*image 0 does"):
+            judge.try_out()
 
     def test_images_that_cannot_be_read(self):
         model = biased(0.01)

@@ -44,7 +44,7 @@ def example(people: int, seed: int = 0, config: MAHMRConfig = CONFIG, **changes)
     yes = torch.ones(people, dtype=torch.bool)
     targets = Targets(
         key=f"made-up/{seed}", dataset="made-up", image_size=torch.tensor([float(size), float(size)]),
-        boxes=torch.cat(((low + high) / 2, high - low), 1), joints_2d=pixels,
+        boxes=torch.cat(((low + high) / 2, high - low), 1), has_box=yes, joints_2d=pixels,
         joints_2d_mask=((pixels > 0) & (pixels < size)).all(-1), joints_3d=points,
         joints_3d_mask=torch.ones(people, points.shape[1], dtype=torch.bool), rotations=turns, has_pose=yes,
         betas=betas, betas_mask=torch.ones_like(betas, dtype=torch.bool), translations=places,

@@ -133,16 +133,20 @@ def _bedlam(root: Path, suffix: str) -> dict[str, SMPLPeople]:
         "scene/seq_0/a.png": people(3, 5),
         "scene_closeup/seq_1/b.png": people(1, 6, K=intrinsics(HEIGHT, WIDTH), turned=True),
     }
-    annots = {
+    save(root / f"bedlam/bedlam_smpl_train_6fps{suffix}", bedlam_annots(found))
+    return found
+
+
+def bedlam_annots(found: dict[str, SMPLPeople] | None = None) -> dict[str, Any]:
+    """People as BEDLAM annotates them."""
+    return {
         image: {
             "cam_int": p.intrinsics_px[0], "cam_rot": list(p.camera_rotation), "shape": list(p.betas),
             "cam_trans": list(p.camera_translation_m), "pose_world": list(p.pose.reshape(-1, 72)),
             "trans_world": list(p.translation_m),
         }
-        for image, p in found.items()
+        for image, p in (found or {"a.png": people(3, 5)}).items()
     }  # fmt: skip
-    save(root / f"bedlam/bedlam_smpl_train_6fps{suffix}", annots)
-    return found
 
 
 def _3dpw(root: Path, suffix: str) -> dict[str, SMPLPeople]:

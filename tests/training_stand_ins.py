@@ -60,6 +60,7 @@ class MakeExample:
             depth = depth * torch.inf
         targets = Targets(
             key=sample.key, dataset=sample.dataset, image_size=torch.tensor([56.0, 56.0]), boxes=torch.zeros(K, 4),
+            has_box=torch.ones(K, dtype=torch.bool),
             joints_2d=torch.zeros(K, 1, 2), joints_2d_mask=torch.zeros(K, 1, dtype=torch.bool),
             joints_3d=torch.zeros(K, 1, 3), joints_3d_mask=torch.zeros(K, 1, dtype=torch.bool),
             rotations=torch.eye(3).expand(K, 1, 3, 3), has_pose=torch.zeros(K, dtype=torch.bool),

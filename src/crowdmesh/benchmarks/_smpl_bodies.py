@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from crowdmesh._files import read_npy
 from crowdmesh.assets import search_folders
 from crowdmesh.benchmarks._projection import projected
-from crowdmesh.body import SMPL, find_smpl
+from crowdmesh.body import SMPL, find_smpl, find_smpl_of_gender
 from crowdmesh.errors import AssetError, FormatError, InputError
 from crowdmesh.formats import SMPLPeople
 
@@ -25,7 +24,6 @@ NUM_VERTICES = 6890
 H36M_REGRESSOR = "J_regressor_h36m_correct.npy"
 BODY_VERTICES = "body_verts_smpl.npy"
 
-_LETTERS = {"male": "m", "female": "f", "neutral": "n"}
 _NUM_BETAS = 10
 _ROW_SUM_TOLERANCE = 0.02
 
@@ -70,7 +68,7 @@ def load_bodies(genders: Collection[str], folders: list[Path] | None = None) -> 
         AssetError: a gender is missing; says where to get it and where to put it.
     """
     folders = _folders(folders)
-    return {gender: _load(_model(gender, folders)) for gender in sorted(genders)}
+    return {gender: _load(find_smpl_of_gender(gender, folders)) for gender in sorted(genders)}
 
 
 def load_regressor(folders: list[Path] | None = None) -> Float[np.ndarray, "17 6890"]:
@@ -158,18 +156,6 @@ def _shape(betas: np.ndarray, width: int, kid_axis: bool) -> np.ndarray:
 
 def _folders(folders: list[Path] | None) -> list[Path]:
     return [folder / "smpl" for folder in search_folders()] if folders is None else folders
-
-
-def _model(gender: str, folders: list[Path]) -> Path:
-    for folder in folders:
-        for path in sorted(folder.glob("*")):
-            words = re.split(r"[^a-z]+", path.stem.lower())
-            if path.suffix.lower() in (".pkl", ".npz") and (gender in words or _LETTERS[gender] in words):
-                return path
-    raise AssetError(
-        f"no {gender} SMPL model found at {_named(folders)}: register at https://smpl.is.tue.mpg.de, download 'SMPL "
-        f"for Python' 1.1.0 and put its {gender} .pkl there, with '{gender}' in its name"
-    )
 
 
 def _file(name: str, folders: list[Path] | None, source: str) -> Path:

@@ -15,7 +15,7 @@ from crowdmesh.assets import search_folders
 from crowdmesh.body.anny import RESOLUTIONS, Anny
 from crowdmesh.body.base import BodyModel, BodyOutput, ShapeParameter
 from crowdmesh.body.rigid import RigidBody
-from crowdmesh.body.smpl import SMPL, find_smpl
+from crowdmesh.body.smpl import SMPL, find_smpl, find_smpl_of_gender
 from crowdmesh.errors import InputError
 from crowdmesh.people import People
 
@@ -30,6 +30,7 @@ __all__ = [
     "ShapeParameter",
     "body_of",
     "find_smpl",
+    "find_smpl_of_gender",
     "load_body",
     "pose_people",
 ]

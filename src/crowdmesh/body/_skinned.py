@@ -84,7 +84,7 @@ class SkinnedBody(nn.Module):
         super().__init__()
         self.tree = KinematicTree(parents)
         self.parents = parents
-        self._parts: dict[tuple[tuple[str, ...], torch.device], _Part] = {}
+        self._parts: dict[tuple[tuple[str, ...], torch.device, torch.dtype], _Part] = {}
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("faces", faces, persistent=False)
 
@@ -142,9 +142,10 @@ class SkinnedBody(nn.Module):
         self, shape: Tensor, rotations: Tensor, translation: Tensor, names: tuple[str, ...]
     ) -> Float[Tensor, "n P 3"]:
         """Named points of posed bodies (see :class:`crowdmesh.body.BodyModel`)."""
-        part = self._parts.get((names, shape.device))
+        key = names, self.weights.device, self.weights.dtype
+        part = self._parts.get(key)
         if part is None:
-            part = self._parts[names, shape.device] = self._part(names)
+            part = self._parts[key] = self._part(names)
         surface, rest_joints = self.rest_points(shape, part.vertices)
         surface = surface + self.pose_offsets(rotations, part.vertices)
         rest_joints, turns = rest_joints.index_select(1, part.joints), rotations.index_select(1, part.joints)

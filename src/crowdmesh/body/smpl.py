@@ -7,6 +7,8 @@ axis = centred infant template minus adult template (AGORA, Patel et al. 2021). 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ _SURFACE_POINTS = {
 }  # fmt: skip
 _NUM_VERTICES = 6890
 _SECANT_STEPS = 8
+_LETTERS = {"male": "m", "female": "f", "neutral": "n"}
 
 
 class SMPL(SkinnedBody):
@@ -187,6 +190,28 @@ def find_smpl(path: str | Path | None, folders: list[Path]) -> tuple[Path, Path 
         f"no SMPL model found at {looked}: register at https://smpl.is.tue.mpg.de, download 'SMPL for Python' 1.1.0 "
         "and put its neutral .pkl (any name) there, with AGORA's smpl_kid_template.npy (https://agora.is.tue.mpg.de) "
         "beside it for children; the body anny needs no registration"
+    )
+
+
+def find_smpl_of_gender(gender: str, places: Sequence[Path]) -> Path:
+    """The SMPL model file of a gender, told by its name: ``SMPL_FEMALE.pkl``, ``basicmodel_f_lbs_10_207_0_v1.1.0.pkl``.
+
+    Args:
+        gender: ``neutral``, ``male`` or ``female``.
+        places: folders to look in, in this order.
+
+    Raises:
+        AssetError: there is none; says where to get it and where to put it.
+    """
+    for place in places:
+        for path in sorted(place.glob("*")):
+            words = re.split(r"[^a-z]+", path.stem.lower())
+            if path.suffix.lower() in (".pkl", ".npz") and (gender in words or _LETTERS[gender] in words):
+                return path
+    looked = f" {os.pathsep} ".join(map(str, places))
+    raise AssetError(
+        f"no {gender} SMPL model found at {looked}: register at https://smpl.is.tue.mpg.de, download 'SMPL for Python' "
+        f"1.1.0 and put its {gender} .pkl there, with '{gender}' in its name"
     )
 
 

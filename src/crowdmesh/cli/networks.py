@@ -58,6 +58,7 @@ def convert(
     weights: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
     licence: str | None = None,
+    half: Flag = False,
     height: int | None = None,
     width: int | None = None,
     batch: int = 1,
@@ -66,10 +67,11 @@ def convert(
     """Weights of MA-HMR from one kind of file to another: released .bin/.pth to .safetensors, or anything to .onnx.
 
     Args:
-        weights: a released SAT-HMR or MA-HMR checkpoint, or for .onnx also a .safetensors file of ours.
+        weights: a released SAT-HMR or MA-HMR checkpoint, or for .onnx and --half also a .safetensors file of ours.
         out: .safetensors (the body model's licensed data is left out, header with configuration, licence and hash) or
             .onnx (one image size, checked against the network).
         licence: of the weights, to be written into the file (default: that of their release).
+        half: .safetensors: store float16 numbers, in half the space; they are float32 again when they are loaded.
         height: .onnx: of the padded image, a multiple of 56 (default: the network's longer side).
         width: .onnx: as height.
         batch: .onnx: images per call.
@@ -77,15 +79,17 @@ def convert(
             (default: room for all there can be, which is slow at large sizes).
     """
     if out.suffix == ".onnx":
+        if half:
+            raise InputError("--half belongs to .safetensors files")
         return _to_onnx(weights, out, licence, height, width, batch, max_tokens)
     if out.suffix != ".safetensors":
         raise InputError(f"weights are converted to .safetensors or .onnx, not to {out.name}")
     if (height, width, batch, max_tokens) != (None, None, 1, None):
         raise InputError("--height, --width, --batch and --max-tokens belong to .onnx files")
-    from crowdmesh.mahmr.checkpoint import convert as run
-    from crowdmesh.mahmr.checkpoint import locate
+    from crowdmesh.mahmr import checkpoint
 
-    done = run(locate(weights), out, licence)
+    run = checkpoint.halve if half else checkpoint.convert
+    done = run(checkpoint.locate(weights), out, licence)
     screen = console()
     screen.print(f"{weights.name}: {done.description}, licence {done.licence}", highlight=False, markup=False)
     rows = table("left out", "tensors", "MB")

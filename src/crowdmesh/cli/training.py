@@ -82,7 +82,8 @@ def train(
         )
     if not dry_run:
         check_extra()
-        check_writable(out)
+        if process[0] == 0:  # several would delete each other's probe
+            check_writable(out)
     with interruptible():
         prepared = prepare(plan, data, None if init == "none" else init, allow_pickle, process)
     if process[0] == 0:
@@ -134,6 +135,7 @@ def data(
 
 def _print_plan(stage: Stage, prepared: Prepared, out: Path) -> None:
     """What will be learned from what, and what the released configuration did differently."""
+    from crowdmesh.training.datasets.body_table import bad_records
     from crowdmesh.training.stages import loss_differences
 
     config, mixture = prepared.config, prepared.loader.mixture
@@ -145,8 +147,11 @@ def _print_plan(stage: Stage, prepared: Prepared, out: Path) -> None:
     rows.add_row("network", f"body {network.body}, {network.input_size} px, {parameters / 1e6:.1f} M parameters")
     for number, line in enumerate(prepared.start.lines()):
         rows.add_row("start" if number == 0 else "", line)
-    for part, length, share in zip(config.data, mixture.lengths, mixture.shares, strict=True):
-        rows.add_row("learns from", f"{_named(part)}: {length:,} images, {100 * share:.1f} % of a batch")
+    for part, dataset, share in zip(config.data, prepared.datasets, mixture.shares, strict=True):
+        images = f"{len(dataset):,} images, {100 * share:.1f} % of a batch"
+        bad = bad_records(dataset)
+        left_out = f"; {len(bad)} bad records left out, such as {bad[0]}" if bad else ""
+        rows.add_row("learns from", f"{_named(part)}: {images}{left_out}")
     for part in config.validation:
         rows.add_row("is judged on", f"{_named(part)}")
     if prepared.validator is None:

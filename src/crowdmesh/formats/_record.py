@@ -36,17 +36,34 @@ class Place:
 
 
 def read_images(
-    path: str | Path, what: str, unpickle: bool, read: Callable[[Place, Any], Annotation]
+    path: str | Path,
+    what: str,
+    unpickle: bool,
+    read: Callable[[Place, Any], Annotation],
+    bad: dict[str, str] | None = None,
 ) -> dict[str, Annotation]:
-    """Read every image of an annotation file; what a type says of its values becomes a FormatError with the place."""
+    """Read every image of an annotation file; what a type says of its values becomes a FormatError with the place.
+
+    Args:
+        bad: takes what is wrong with which image, and the images are left out; ``None``: the first one is an error.
+    """
     annotations: dict[str, Annotation] = {}
     for image, record in read_annots(path, what, unpickle).items():
         place = Place(Path(path), image)
         try:
-            annotations[image] = read(place, record)
-        except InputError as error:
-            raise FormatError(f"{place}: {error}") from error
+            annotations[image] = _read_one(place, record, read)
+        except FormatError as error:
+            if bad is None:
+                raise
+            bad[image] = str(error)
     return annotations
+
+
+def _read_one(place: Place, record: Any, read: Callable[[Place, Any], Annotation]) -> Annotation:
+    try:
+        return read(place, record)
+    except InputError as error:
+        raise FormatError(f"{place}: {error}") from error
 
 
 def fields(place: Place, record: Any, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:

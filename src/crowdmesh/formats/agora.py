@@ -33,12 +33,12 @@ _PERSON = ("betas", "global_orient", "body_pose", "transl")
 _MOST_BETAS = range(10, 301)
 
 
-def read_agora(path: str | Path, unpickle: bool = False) -> dict[str, SMPLPeople]:
+def read_agora(path: str | Path, unpickle: bool = False, bad: dict[str, str] | None = None) -> dict[str, SMPLPeople]:
     """Image path → people of an AGORA annotation file, the invalid ones included and marked.
 
     Arguments and errors as in :func:`crowdmesh.formats.read_3dpw`.
     """
-    return read_images(path, "AGORA annotation file", unpickle, _people)
+    return read_images(path, "AGORA annotation file", unpickle, _people, bad)
 
 
 def _people(place: Place, record: Any) -> SMPLPeople:

@@ -33,9 +33,9 @@ IMAGE_SIZE = (1280, 720)
 _FIELDS = ("cam_int", "cam_rot", "cam_trans", "shape", "pose_world", "trans_world")
 
 
-def read_bedlam(path: str | Path, unpickle: bool = False) -> dict[str, SMPLPeople]:
+def read_bedlam(path: str | Path, unpickle: bool = False, bad: dict[str, str] | None = None) -> dict[str, SMPLPeople]:
     """Image path → people of a BEDLAM annotation file; arguments and errors as in ``read_3dpw``."""
-    return read_images(path, "BEDLAM annotation file", unpickle, _people)
+    return read_images(path, "BEDLAM annotation file", unpickle, _people, bad)
 
 
 def _people(place: Place, record: Any) -> SMPLPeople:

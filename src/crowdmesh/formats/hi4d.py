@@ -28,9 +28,9 @@ _SIZES = {
 _FIELDS = (*_SIZES, "genders")
 
 
-def read_hi4d(path: str | Path, unpickle: bool = False) -> dict[str, SMPLPeople]:
+def read_hi4d(path: str | Path, unpickle: bool = False, bad: dict[str, str] | None = None) -> dict[str, SMPLPeople]:
     """Image path → people of a Hi4D annotation file; arguments and errors as in :func:`crowdmesh.formats.read_3dpw`."""
-    return read_images(path, "Hi4D annotation file", unpickle, _people)
+    return read_images(path, "Hi4D annotation file", unpickle, _people, bad)
 
 
 def _people(place: Place, record: Any) -> SMPLPeople:

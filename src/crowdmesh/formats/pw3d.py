@@ -28,17 +28,18 @@ _NEEDED = ("betas", "global_orient", "body_pose", "transl", "cam_intrinsics", "c
 _GENDER = ("genders", "gender")
 
 
-def read_3dpw(path: str | Path, unpickle: bool = False) -> dict[str, SMPLPeople]:
+def read_3dpw(path: str | Path, unpickle: bool = False, bad: dict[str, str] | None = None) -> dict[str, SMPLPeople]:
     """Image path → people of a 3DPW annotation file.
 
     Args:
         unpickle: read the pickled file of the field, through the restricted unpickler.
+        bad: takes what is wrong with which image, and the images are left out; ``None``: the first one is an error.
 
     Raises:
         InputError: no such file.
         FormatError: pickled without ``unpickle``, damaged, or a record of another layout; names image and field.
     """
-    return read_images(path, "3DPW annotation file", unpickle, _people)
+    return read_images(path, "3DPW annotation file", unpickle, _people, bad)
 
 
 def _people(place: Place, record: Any) -> SMPLPeople:

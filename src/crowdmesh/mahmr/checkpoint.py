@@ -87,7 +87,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was done to a released checkpoint.
+    """What was done to a file of weights.
 
     Attributes:
         path: the file written.
@@ -226,15 +226,15 @@ def convert(source: str | Path, out: str | Path, licence: str | None = None) -> 
         licence: of the weights; by default what is known of their release.
 
     Raises:
-        InputError: there is no such checkpoint, it is a file of ours already, or ``out`` cannot be written.
+        InputError: there is no such checkpoint, it is a file of ours already (:func:`halve` takes those), or ``out``
+            cannot be written.
         FormatError: see :func:`load`.
     """
     source, out = Path(source), Path(out)
     state, header = read_state(source)
     if header is not None:
-        raise InputError(f"{source} is a converted file already; use it as it is")
-    if out.exists() and out.samefile(source):
-        raise InputError(f"{out} is the checkpoint itself; choose another file to write")
+        raise InputError(f"{source} is a converted file already; use it as it is, or halve it (--half)")
+    _check_another(source, out)
     with about(source):
         state, _ = unwrap(state)
         loaded = _released(state)
@@ -261,6 +261,47 @@ def convert(source: str | Path, out: str | Path, licence: str | None = None) -> 
             if names
         ),
     )
+
+
+def halve(source: str | Path, out: str | Path, licence: str | None = None) -> Conversion:
+    """Write weights as float16 numbers, in half the space, and check the file by reading it back.
+
+    Args:
+        source: a file of ours, or a released checkpoint. out: the ``.safetensors`` file to write.
+        licence: of the weights; by default that of the source.
+
+    Raises:
+        InputError: there is no such file, its numbers are too large for float16, or ``out`` cannot be written.
+        FormatError: see :func:`load`.
+    """
+    source, out = Path(source), Path(out)
+    loaded = _read(source)
+    _check_another(source, out)
+    weights = {name: tensor.half() for name, tensor in loaded.weights.items()}
+    if broken := _not_finite(weights):
+        raise InputError(f"{source} holds numbers that are too large for float16 ({broken}); use it as it is")
+    told = {name: value for name, value in loaded.provenance.items() if name not in ("licence", "crowdmesh")}
+    terms, digest = licence or loaded.provenance["licence"], sha256(source)
+    with _written(out) as temporary:
+        _write(
+            temporary, loaded.config, weights, terms, told | {"halved": source.name, "halved_sha256": digest}, "float16"
+        )
+        _verify(temporary, replace(loaded, weights={name: tensor.float() for name, tensor in weights.items()}))
+    return Conversion(
+        path=out,
+        description=str(told.get("description", official.describe(loaded.weights))),
+        config=loaded.config,
+        licence=terms,
+        source_sha256=digest,
+        tensors=len(weights),
+        parameters=sum(tensor.numel() for name, tensor in weights.items() if name not in UNTRAINED),
+        dropped=(),
+    )
+
+
+def _check_another(source: Path, out: Path) -> None:
+    if out.exists() and out.samefile(source):
+        raise InputError(f"{out} is the checkpoint itself; choose another file to write")
 
 
 def _parsed(header: str) -> dict[str, Any]:

@@ -59,6 +59,11 @@ def cut(images: Float[Tensor, "*b 3 _ _"], yx: Int[Tensor, "n 2"]) -> Float[Tens
     return grid[..., yx[:, 0], yx[:, 1], :, :, :]
 
 
+def at_places(grid: Float[Tensor, "g g C"], yx: Int[Tensor, "*n 2"]) -> Float[Tensor, "*n C"]:
+    """Rows of a grid; unlike indexing, its gradients are added in a fixed order, whatever threads there are."""
+    return F.embedding(yx[..., 0] * grid.shape[1] + yx[..., 1], grid.flatten(0, 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Selection:
     """Which level shows each cell (boolean (n,)) and each group of four consecutive cells (boolean (n / 4,))."""
@@ -79,7 +84,7 @@ class EncodedImages:
         yx: (T, 2) position in the grid of its level.
         lengths: tokens of each image.
         scale_map: (n, 2) per cell of 28 pixels, in Morton order: the probability that a person covers it, and that
-            person's size relative to the image.
+            person's size relative to the image. map_logits: the same before the sigmoid.
     """
 
     tokens: Float[Tensor, "T C"]
@@ -88,6 +93,7 @@ class EncodedImages:
     yx: Int[Tensor, "T 2"]
     lengths: list[int]
     scale_map: Float[Tensor, "n 2"]
+    map_logits: Float[Tensor, "n 2"]
 
 
 class ScaleAdaptiveEncoder(nn.Module):
@@ -120,7 +126,8 @@ class ScaleAdaptiveEncoder(nn.Module):
         cells = Cells.of(images)
         camera, base = self.see_roughly(cells)
         with torch.autocast(base.device.type, enabled=False):  # it decides on levels, and rounding would change some
-            predicted = self.predict_map(base)
+            logits = self.map_logits(base)
+            predicted = logits.sigmoid()
         chosen = self.select(predicted if scale_map is None else scale_map)
         fine, fine_image, fine_yx = self.see_closely(cells, chosen.fine)
         coarse = base.unflatten(0, (-1, 4))[chosen.coarse].amax(1)
@@ -138,11 +145,12 @@ class ScaleAdaptiveEncoder(nn.Module):
             yx=order.join(fine_yx, cells.yx[chosen.base], coarse_yx),
             lengths=order.lengths,
             scale_map=predicted,
+            map_logits=logits,
         )
 
     def see_roughly(self, cells: Cells) -> tuple[Float[Tensor, "B C"], Float[Tensor, "n C"]]:
         """Camera tokens and one token per cell, seen at half resolution, after the first blocks."""
-        base = self.base_tokens(cells.pixels, self.base_position()[cells.yx[:, 0], cells.yx[:, 1]])
+        base = self.base_tokens(cells.pixels, at_places(self.base_position(), cells.yx))
         rows = Rows([torch.arange(cells.batch, device=base.device), cells.image], cells.batch)
         x = self.run(self.base_blocks, rows.join(self.camera_token.expand(cells.batch, -1), base), rows)
         camera, base = rows.split(x)
@@ -173,11 +181,15 @@ class ScaleAdaptiveEncoder(nn.Module):
         patches = pixels.unflatten(2, (2, -1)).unflatten(4, (2, -1)).permute(0, 2, 4, 1, 3, 5)
         corner = torch.tensor([(0, 0), (0, 1), (1, 0), (1, 1)], device=yx.device)
         yx = (2 * yx[:, None] + corner).flatten(0, 1)
-        return self.project(FINE, patches.flatten(0, 2)) + self.position[yx[:, 0], yx[:, 1]], yx
+        return self.project(FINE, patches.flatten(0, 2)) + at_places(self.position, yx), yx
 
     def predict_map(self, base: Float[Tensor, "*n C"]) -> Float[Tensor, "*n 2"]:
         """The scale map (see ``EncodedImages``) from the cells' tokens after the first blocks."""
-        return self.map_head(self.map_norm(base)).sigmoid()
+        return self.map_logits(base).sigmoid()
+
+    def map_logits(self, base: Float[Tensor, "*n C"]) -> Float[Tensor, "*n 2"]:
+        """The scale map before the sigmoid."""
+        return self.map_head(self.map_norm(base))
 
     def select(self, scale_map: Float[Tensor, "n 2"]) -> Selection:
         """Levels by the scale map: small people finely, others at the base level, empty groups of cells coarsely."""

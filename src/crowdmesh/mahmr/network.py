@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -120,15 +121,25 @@ class Network(nn.Module):
             starts.append(starts[-1] + int(cells))
         table, start = torch.cat(tables), torch.tensor(starts, device=level.device)[level]
         y, x = (start + axis for axis in yx.unbind(-1))
-        return torch.cat((table[y], table[x]), -1) + self.level_embedding[level]
+        return torch.cat((table[y], table[x]), -1) + F.embedding(level, self.level_embedding)
 
     def field_of_view(
         self, camera: Float[Tensor, "B C"], sizes: Float[Tensor, "B 2"], known: Float[Tensor, " B"] | None = None
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Vertical field of view (radians) and focal length (pixels): known, predicted, or assumed."""
+        return self.camera_of(self.raw_fov(camera), sizes, known)
+
+    def raw_fov(self, camera: Float[Tensor, "B C"]) -> Float[Tensor, " B"] | None:
+        """Vertical field of view before it is brought into range, radians; ``None``: no camera branch."""
+        return self.fov_head(camera)[:, 0] if self.config.fov else None
+
+    def camera_of(
+        self, raw_fov: Float[Tensor, " B"] | None, sizes: Float[Tensor, "B 2"], known: Float[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """As :meth:`field_of_view`, from what :meth:`raw_fov` gave."""
         heights = sizes[:, 0]
-        if self.config.fov:
-            fov = self.fov_head(camera)[:, 0].float().clamp(LEAST_FOV, MOST_FOV)
+        if raw_fov is not None:
+            fov = raw_fov.float().clamp(LEAST_FOV, MOST_FOV)
         else:
             canvas = torch.full_like(heights, self.config.input_size)
             fov = fov_of_focal(focal_of_fov(torch.full_like(heights, ASSUMED_FOV), canvas), heights)

@@ -74,8 +74,7 @@ class AugmentConfig:
 
     @classmethod
     def paper(cls) -> AugmentConfig:
-        """Stages 1 to 3: paper 8.3 names rotation, scale, flip and crop; the values, colours and occluders are the
-        release's (spec facts 3)."""
+        """Stages 1 to 3: paper 4.1 names the kinds of change; how much of each is the release's (spec facts 3)."""
         return cls(math.radians(15), (0.8, 1.8), 0.5, 0.8, 0.2, 0.6)
 
     @classmethod
@@ -162,9 +161,7 @@ class Augmenter:
             return whole
         pixels = see(placed, whole, self.network.keypoint_layout).points_px
         height = whole.size[0]
-        lowest = min(
-            max(height // 2, _lowest(pixels, np.isfinite(pixels[..., 0]), self.network.keypoint_layout)), height
-        )
+        lowest = min(max(height // 2, _lowest(pixels, placed.known_px, self.network.keypoint_layout)), height)
         rows = int(share * (height - lowest) + lowest)
         return released_view(K, size, self.network.input_size, *turn, rows=rows)
 

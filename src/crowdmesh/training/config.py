@@ -7,9 +7,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 from crowdmesh.errors import InputError
+from crowdmesh.images import MIN_SIDE_PX
 from crowdmesh.mahmr.config import MAHMRConfig
 from crowdmesh.training._plain import from_plain, to_plain
 from crowdmesh.training.augment import AugmentConfig
@@ -72,7 +74,8 @@ class RunConfig:
         save_every, validate_every, picture_every: steps between checkpoints, validations and pictures.
         validation_images: the most images that a validation looks at, over all its data sets.
         workers: processes that prepare images; results do not depend on them.
-        remember_px: keep decoded images in memory, shrunk to this longer side; for small sets. ``None``: do not.
+        remember_px: keep decoded images in memory, shrunk to this longer side; for small sets, as every worker keeps a
+            copy of its own. ``None``: do not.
     """
 
     steps: int | None = None
@@ -95,7 +98,7 @@ class RunConfig:
             _check(name, getattr(self, name), least=1)
         _check("workers", self.workers, least=0)
         if self.remember_px is not None:
-            _check("remember_px", self.remember_px, least=14)
+            _check("remember_px", self.remember_px, least=MIN_SIDE_PX)
 
     def steps_for(self, images: int, batch: int) -> int:
         """Steps of a run over data sets that hold this many images together."""
@@ -127,6 +130,11 @@ class TrainConfig:
         if not self.data:
             raise InputError("a training run needs data; name at least one data set in data")
         _check("seed", self.seed, least=0)
+        if tested := [part.dataset for part in self.validation if part.split == "test"]:
+            raise InputError(
+                f"{tested[0]} is there to test on; the network to keep is not chosen by it, so name other data in "
+                "validation"
+            )
         shared = [part.dataset for part in self.validation if any(_overlap(part, other) for other in self.data)]
         if shared:
             raise InputError(
@@ -154,7 +162,9 @@ class TrainConfig:
 
 
 def _overlap(a: DataPart, b: DataPart) -> bool:
-    return (a.dataset, a.path) == (b.dataset, b.path) and (a.split == b.split or "all" in (a.split, b.split))
+    """Whether names alone say that two parts share images; what lies there, ``prepare`` compares."""
+    paths = [None if part.path is None else PurePath(part.path) for part in (a, b)]
+    return a.dataset == b.dataset and paths[0] == paths[1] and (a.split == b.split or "all" in (a.split, b.split))
 
 
 def _check(name: str, value: float, least: float, above: bool = False) -> None:

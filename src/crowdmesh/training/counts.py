@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 COUNTED = (
-    "people", "pose", "shape", "joints_3d", "joints_2d", "depth", "pairs", "layer_pairs", "detections", "negatives",
-    "cameras", "cells", "covered_cells",
+    "people", "boxes", "pose", "shape", "joints_3d", "joints_2d", "depth", "pairs", "layer_pairs", "detections",
+    "negatives", "cameras", "cells", "covered_cells",
 )  # fmt: skip
 """Names of the counts."""
 

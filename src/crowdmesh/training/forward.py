@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,8 +56,8 @@ def train_forward(
                 )
             noisy = make_queries(model.denoising_encoder, targets, config, generator)
         hidden, boxes = _decode(model, encoded, noisy)
-        raw = model.fov_head(encoded.camera)[:, 0] if model.config.fov else None
-        fov, focal = model.field_of_view(encoded.camera, sizes)
+        raw = model.raw_fov(encoded.camera)
+        fov, focal = model.camera_of(raw, sizes)
         extra = 0 if noisy is None else noisy.content.shape[1]
         everything = _read_out(model, hidden, boxes, focal)
         return TrainingOutput(
@@ -67,6 +68,7 @@ def train_forward(
             focal_px=focal,
             image_sizes=sizes,
             scale_map=encoded.scale_map,
+            map_logits=encoded.map_logits,
         )
 
 
@@ -116,9 +118,7 @@ def _true_maps(examples: Sequence[Example]) -> Float[Tensor, "n 2"]:
 
 
 def _in_float32(encoded: EncodedImages) -> EncodedImages:
-    return EncodedImages(
-        encoded.tokens.float(), encoded.camera.float(), encoded.level, encoded.yx, encoded.lengths, encoded.scale_map
-    )
+    return replace(encoded, tokens=encoded.tokens.float(), camera=encoded.camera.float())
 
 
 def _decode(model: MAHMR, encoded: EncodedImages, noisy: DenoisingQueries | None) -> tuple[Tensor, Tensor]:

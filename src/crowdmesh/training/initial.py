@@ -16,8 +16,8 @@ from crowdmesh.mahmr.config import MAHMRConfig
 from crowdmesh.mahmr.dinov2 import encoder_state
 from crowdmesh.mahmr.network import Network
 
-BEST = "best.safetensors"
-"""The file in a run's folder that another stage starts from."""
+BEST, LAST = "best.safetensors", "last.safetensors"
+"""The file in a run's folder that another stage starts from, and the one where nothing was validated."""
 
 _OPTIONAL = ("fov_head.", "denoising_encoder.")
 
@@ -97,12 +97,13 @@ def _file(source: str | Path) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return checkpoint.locate(source)
-    if not (folder / BEST).is_file():
-        raise InputError(
-            f"{folder} has no {BEST}: it is no folder of a run that has validated yet; let that run go on, or give "
-            "a file of weights"
-        )
-    return folder / BEST
+    for name in (BEST, LAST):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"{folder} has no {BEST} and no {LAST}: it is no folder of a run that has validated or ended yet; let that run "
+        "go on, or give a file of weights"
+    )
 
 
 def _from_encoder(model: Network, path: Path, looks: str) -> Start:

@@ -121,7 +121,8 @@ class Judged:
         people: found, missed, invented; invented ones are only known where everybody is labelled.
         complete: the same of the images where everybody is labelled.
         wrongness: of each person found 0 (perfect) to 1 (as bad as missed): mean of what is known of the distance of
-            the image joints, MPJPE and depth, each over its worst value.
+            the image joints, MPJPE and depth, each over its worst value. Where an image has depth layers instead of
+            depths, the share of the person's depth relations that are wrong stands for the depth.
         keypoints: mean distance of the image joints over the person's extent.
         mpjpe_m, pa_mpjpe_m: over the known joints, relative to the pelvis, and after similarity alignment; metres.
         depth: error of the pelvis' depth over the true depth. place_m: distance of the pelvis from its true place.
@@ -248,7 +249,8 @@ def judge_image(seen: SeenPeople, known: KnownPeople) -> Judged:
     keypoints = share[found, predicted]
     depth = _depth_errors(seen, known, found, predicted)
     mpjpe_m, pa_mpjpe_m, place_m = _body_errors(seen, known, found, predicted)
-    parts = np.stack((keypoints / MATCH_AT_MOST, mpjpe_m / WORST_MPJPE_M, depth / WORST_DEPTH), -1)
+    misplaced = np.where(np.isfinite(depth), depth / WORST_DEPTH, _wrong_relations(seen, known, found, predicted))
+    parts = np.stack((keypoints / MATCH_AT_MOST, mpjpe_m / WORST_MPJPE_M, misplaced), -1)
     relations, order = _relations(seen, known, found, predicted, missed)
     known_fov = math.isfinite(known.vertical_fov) and math.isfinite(seen.vertical_fov)
     fov = fov_error(np.array([seen.vertical_fov]), np.array([known.vertical_fov])) if known_fov else np.zeros(0)
@@ -304,6 +306,18 @@ def _stature_errors(
     errors = stature_error_m(seen.stature_m[predicted][measured], known.stature_m[found][measured])
     group = age_groups(known.age_years[found][measured])
     return tuple(Samples(errors[group == g]) for g in range(UNKNOWN_AGE + 1))
+
+
+def _wrong_relations(seen: SeenPeople, known: KnownPeople, found: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Share of each found person's relations to the others found that are wrong, where layers are all that is known of
+    the image's depths; else, or without relations, NaN."""
+    if np.isfinite(known.depth_m[known.counted]).any():
+        return np.full(len(found), np.nan)
+    pairs = depth_relations(seen.depth_m[predicted], known.depth_layers[found])
+    both = np.concatenate((pairs.first, pairs.second))
+    count = np.bincount(both, minlength=len(found))
+    wrong = np.bincount(both, np.tile(~pairs.correct, 2), minlength=len(found))
+    return np.where(count > 0, wrong / np.maximum(count, 1), np.nan)
 
 
 def _relations(

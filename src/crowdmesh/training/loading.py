@@ -9,6 +9,7 @@ below ``(s + 1) G``.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
@@ -32,8 +33,7 @@ MakeExample = Callable[[TrainingSample, UInt8[np.ndarray, "H W 3"], np.random.Ge
 """Augmentation: sample, pixels, random numbers -> an example, or ``None`` if nobody is left to see."""
 
 _MOST_TRIES = 20  # images tried for one position before the data set is given up
-_UNUSABLE_SHARE, _FEWEST_TRIES = 0.01, 20
-_PATIENCE, _PATIENT_SHARE = 10, 0.1  # unusable images that are forgiven while little was tried
+_UNUSABLE_SHARE, _FORGIVEN = 0.01, 2  # of what was tried; and as many different images whatever was tried
 _GRACE_S = 60  # how long a worker that is told to end lets a step finish
 
 _log = logging.getLogger(__name__)
@@ -124,8 +124,9 @@ class Loader:
         :attr:`skipped`.
 
         Raises:
-            InputError: more than 1 % of the images tried cannot be used, or the example cannot be made at all (the
-                network has another body than the labels, say).
+            InputError: more than 1 % of the images tried cannot be used and three different ones have failed (one or
+                two are forgiven at any share), or the example cannot be made at all (the network has another body than
+                the labels, say).
         """
         if not 0 <= first <= last:
             raise InputError(f"steps {first} to {last} are no range of steps")
@@ -169,8 +170,7 @@ class Loader:
             if key not in self.skipped:
                 self.skipped[key] = reason
                 _log.warning("left out %s: %s", key, reason)
-        forgiven = max(_UNUSABLE_SHARE * self.tried, min(_PATIENCE, _PATIENT_SHARE * self.tried))
-        if self.tried >= _FEWEST_TRIES and self.unusable > forgiven:
+        if len(self.skipped) > _FORGIVEN and self.unusable > _UNUSABLE_SHARE * self.tried:
             key, reason = next(iter(self.skipped.items()))
             raise InputError(
                 f"{self.unusable} of {self.tried} images cannot be used, more than 1 %, first {key}: {reason}; "
@@ -290,3 +290,5 @@ def _begin_worker(worker: int) -> None:
     """No end while the training process finishes its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+    # A regular end: a worker that dies raises an error in the midst of whatever the training process does then.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))

@@ -28,7 +28,15 @@ from crowdmesh.training.loading import Loader
 from crowdmesh.training.metrics_log import MetricsLog
 from crowdmesh.training.processes import make_accelerator
 from crowdmesh.training.schedule import learning_rate
-from crowdmesh.training.state import STATE_NAME, Position, Trained, load_state, save_state, sweep_files
+from crowdmesh.training.state import (
+    STATE_NAME,
+    Position,
+    Trained,
+    digest_of_settings,
+    load_state,
+    save_state,
+    sweep_files,
+)
 from crowdmesh.training.step_report import StepClock, StepReport
 from crowdmesh.training.stepping import Stepper, Taken
 from crowdmesh.training.stopping import StopSignals
@@ -60,7 +68,10 @@ class Origin:
     """What is written into files of weights.
 
     Attributes:
-        licence: of the weights, in words. provenance: what they were made from, values that JSON knows.
+        licence: of the weights, in words.
+        provenance: what they were made from, values that JSON knows. What begins with ``start`` is about the first
+            weights (``started_from``, ``start_sha256`` ...) and must be the same when a run goes on. Steps,
+            configuration and score are added to the rest.
     """
 
     licence: str = "not stated; it depends on the data and the weights that they were trained from"
@@ -109,10 +120,12 @@ def train(
         config: of the run. module: the network to train, with its losses; its weights are those that the run begins
             with. loader: of this process and of ``config``'s batch and accumulation.
         out: the run's folder.
+        origin: of the data and the first weights.
 
     Raises:
-        InputError: accelerate is missing, the loader does not fit, the folder holds a run with other settings, the
-            folder cannot be written, or losses or gradients are not finite; the last checkpoint is intact.
+        InputError: accelerate is missing, the loader does not fit, the folder holds a run with other settings, other
+            numbers of images or other first weights, the folder cannot be written, or losses or gradients are not
+            finite; the last checkpoint is intact.
         FormatError: the checkpoint in the folder is damaged.
     """
     return _Run(config, module, loader, Path(out), hooks or Hooks(), origin or Origin()).run()
@@ -135,6 +148,8 @@ class _Run:
         self.network = module.model
         self.trained = Trained(self.network, self.stepper.optimiser, self.stepper.average)
         self.settings = config.to_dict()
+        first_weights = {name: value for name, value in self.origin.provenance.items() if name.startswith("start")}
+        self.given = {"images": list(loader.mixture.lengths), "first_weights": first_weights}
         self.position = self._resume()
 
     def run(self) -> TrainResult:
@@ -144,6 +159,7 @@ class _Run:
             log = stack.enter_context(MetricsLog(self.out, first)) if self.main else None
             if first and not self._judged():
                 self._validate(log)
+                self._save()
             ended = self._steps(stop, log)
         if self.position.step == self.steps:
             self._write_weights(LAST_NAME)
@@ -171,19 +187,28 @@ class _Run:
             self.position = self.position.after(step + 1)
             self._report(taken, clock, log)
             stopped = taken.stop and step + 1 < self.steps
+            if stopped or not self._judged() or self._due(self.config.run.save_every):
+                self._save()  # first, so that a validation that fails loses nothing
             if not stopped:
-                self._beside(log)
-            if stopped or self._due(self.config.run.save_every):
-                self._save()
+                stopped = self._beside(stop, log) and step + 1 < self.steps
             if stopped:
                 # All processes end at the same step; one that heard nothing itself was told by another one.
                 return stop.heard or signal.SIGTERM
         return None
 
-    def _beside(self, log: MetricsLog | None) -> None:
-        """Validation and pictures, where they are due."""
+    def _beside(self, stop: StopSignals, log: MetricsLog | None) -> bool:
+        """Validation and pictures, where they are due; whether any process was told to stop during a validation."""
+        told = False
         if not self._judged():
             self._validate(log)
+            self._save()
+            heard = torch.tensor(float(stop.heard is not None), device=self.accelerator.device)
+            told = bool(self.accelerator.reduce(heard, "sum") > 0)  # type: ignore[operator]
+        if not told:
+            self._draw()
+        return told
+
+    def _draw(self) -> None:
         if self.main and self.hooks.pictures is not None and self._due(self.config.run.picture_every):
             with self._as_judged():
                 self.hooks.pictures(self.network, self.position.step)
@@ -227,11 +252,9 @@ class _Run:
             return
         provenance = {
             **self.origin.provenance,
-            "stage": self.config.stage,
-            "data": [part.dataset for part in self.config.data],
             "step": self.position.step,
             "averaged": self.stepper.average is not None,
-            "config_sha256": self.config.digest,
+            "config_sha256": digest_of_settings(self.settings),
         }
         if name == BEST_NAME:
             provenance["validation_score"] = self.position.best_score
@@ -261,13 +284,13 @@ class _Run:
 
     def _save(self) -> None:
         if self.main:
-            save_state(self.out / STATE_NAME, self.trained, self.position, self.settings)
+            save_state(self.out / STATE_NAME, self.trained, self.position, self.settings, self.given)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> Position:
         """Go on from the folder's checkpoint, if there is one, and leave the settings there."""
         path = self.out / STATE_NAME
-        position = load_state(path, self.trained, self.settings) if path.is_file() else Position()
+        position = load_state(path, self.trained, self.settings, self.given) if path.is_file() else Position()
         if self.accelerator.num_processes > 1:
             step = torch.tensor([position.step, -position.step], device=self.accelerator.device)
             highest, lowest = self.accelerator.gather(step).view(-1, 2).amax(0).tolist()  # type: ignore[union-attr]

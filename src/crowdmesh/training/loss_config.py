@@ -45,8 +45,8 @@ class LossConfig:
         depth_layers: ordering of pairs by depth layers (BEV's loss, as the release fine-tunes on Relative Human).
         fov: Eq. 4, squared error of the vertical field of view, three times as much where it is too large.
         map, map_scale: focal loss of covered cells, and absolute error of the relative size in those, L_map.
-        pose_error: ``"axis_angle"`` as in the paper and the release, or ``"rotation"``: entries of rotation matrices,
-            which has no jump at half a turn.
+        pose_error: ``"axis_angle"`` as released (the paper does not say), or ``"rotation"``: entries of rotation
+            matrices, which has no jump at half a turn.
         shape_weights: of the shape parameters, in order; empty: all 1. More than there are parameters are cut.
         depth_of: what of a predicted person is compared with the true pelvis depth in the depth terms: the pelvis, as
             the paper says, or the body model's translation, as released.
@@ -54,7 +54,7 @@ class LossConfig:
         joints_2d_average: over the visible joints, or over all, with 0 for the others, as released.
         detection_average: over all queries that have a label as released, or over people, as detectors of
             this family do it, which does not let queries without a person drown the others.
-        fov_reduction: mean over the images, or sum as released.
+        fov_reduction: mean over the images, or sum as released; the sum is over the whole batch of all processes.
         auxiliary: weight of the earlier decoder layers' losses against the last one's.
         cost_detection, cost_box, cost_giou, cost_joints: weights of the matching cost.
         match_joints: the first joints of the layout, on which matching is based.
@@ -149,7 +149,12 @@ class LossConfig:
 
     @classmethod
     def released(cls, stage: str = "3-dto") -> LossConfig:
-        """Weights and averages of the release's configuration files, wherever they differ from the paper."""
+        """Weights and averages of the release's configuration files, wherever they differ from the paper.
+
+        One average stays ours: detection of noisy queries (stage 1) is divided by the queries that are learned from.
+        The release also counts the room that images with fewer people do not need, and the negatives of images in
+        which not everybody is labelled.
+        """
         full = cls(
             detection=4.0, depth=0.0, depth_of="translation", pair_limit="up_to", joints_2d_average="all",
             fov_reduction="sum",
@@ -171,10 +176,11 @@ class LossConfig:
     @classmethod
     def tiny(cls) -> LossConfig:
         """For the small network, which learns from nothing: stronger detection, depth and camera, rotations without a
-        jump, every shape parameter alike, few noisy groups."""
+        jump, every shape parameter alike, few noisy groups. The scale map weighs most and the true one chooses the
+        tokens: until the network sees where people are, it can learn nothing else of them."""
         return cls(
             detection=2.0, detection_average="people", depth=5.0, fov=5.0, relative_metric=1.0, pose_error="rotation",
-            shape_weights=(), denoising_groups=3,
+            shape_weights=(), denoising_groups=2, map=200.0, map_scale=20.0, true_map=True,
         )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def relative_metric_error(
 ) -> Float[Tensor, "L M"]:
     """Eq. 5: log(1 + |error of the depth difference|) of pairs of people."""
     i, j = pairs.unbind(1)
-    return torch.log1p(((predicted_m[:, j] - predicted_m[:, i]) - (true_m[j] - true_m[i])).abs())
+    return torch.log1p((_apart(predicted_m, pairs) - (true_m[j] - true_m[i])).abs())
 
 
 def layer_order_error(
@@ -80,9 +80,15 @@ def layer_order_error(
 ) -> Float[Tensor, "L M"]:
     """BEV's ordering loss: pairs of one layer cost their distance, others log(1 + e^x), x their wrong distance."""
     i, j = pairs.unbind(1)
-    apart = predicted_m[:, j] - predicted_m[:, i]
+    apart = _apart(predicted_m, pairs)
     order = (layers[i] - layers[j]).sign()  # 1: j is the nearer one
     return torch.where(order == 0, apart.abs(), F.softplus(apart * order))
+
+
+def _apart(depth_m: Float[Tensor, "L N"], pairs: Int[Tensor, "M 2"]) -> Float[Tensor, "L M"]:
+    """How much farther the second is. Gradients are added in a fixed order (index_select), which indexing does not."""
+    first, second = (depth_m.index_select(1, each) for each in pairs.unbind(1))
+    return second - first
 
 
 def fov_error(predicted: Float[Tensor, " B"], true: Float[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -20,14 +20,11 @@ from crowdmesh.training.counts import TermCounts
 from crowdmesh.training.loss_config import LossConfig
 from crowdmesh.training.matched import PeopleRow, Predicted
 from crowdmesh.training.output import NoisyLabels, Queries, TrainingOutput
-from crowdmesh.training.targets import Targets
+from crowdmesh.training.targets import LEAST_DEPTH_M, Targets
 
 __all__ = ["Criterion", "LossConfig", "Losses", "TermCounts"]
 
-_LEAST_DEPTH_M = 0.1
-"""Points are projected, and depths inverted, as if no nearer: no loss of one wrong body explodes."""
-
-_PER_PERSON = {"box": "people", "giou": "people"}  # what a term is averaged over, where it is not its own name
+_PER_PERSON = {"box": "boxes", "giou": "boxes"}  # what a term is averaged over, where it is not its own name
 _PAIRS = {"relative_metric": "pairs", "depth_layers": "layer_pairs"}
 
 
@@ -78,6 +75,7 @@ class Criterion:
         has_map, covered = _map_masks(targets)
         values = {
             "people": len(people),
+            "boxes": people.has_box.sum(),
             "pose": people.has_pose.sum(),
             "shape": people.betas_mask.any(1).sum(),
             "joints_3d": self._rooted(people).any(1).sum(),
@@ -123,7 +121,7 @@ class Criterion:
         confidences = queries.confidence_logits.sigmoid()
         tables = [
             matcher.costs(
-                confidences[:, i], queries.boxes[:, i], joints[i], target.boxes, target.joints_2d,
+                confidences[:, i], queries.boxes[:, i], joints[i], target.boxes, target.has_box, target.joints_2d,
                 target.joints_2d_mask, self.network.input_size, self.config,
             )
             for i, target in enumerate(targets)
@@ -144,7 +142,7 @@ class Criterion:
         rotations, betas, places = queries.rotations[at], queries.betas[at], queries.translations[at]
         points = self._joints(rotations, betas, places)
         joints, pelvis = points[..., :-1, :], points[..., -1, 2]
-        focal, sizes = output.focal_px[people.image], output.image_sizes[people.image]
+        focal, sizes = (each.index_select(0, people.image) for each in (output.focal_px, output.image_sizes))
         depth = places[..., 2] if self.config.depth_of == "translation" else pelvis
         true_focal = torch.where(people.focal_px.isnan(), focal.detach(), people.focal_px)  # no NaN on the way back
         grown = true_focal / focal
@@ -194,7 +192,7 @@ class Criterion:
         given = output.scale_map.float()
         if "map" in weights:
             true = torch.cat([target.scale_map[:, 0] for target in targets]) > 0
-            error = loss_terms.focal(_logit(given[:, 0]), true)
+            error = loss_terms.focal(output.map_logits[:, 0].float(), true)
             terms["map"] = torch.where(valid, error, 0.0).sum() / counts.divisor("cells")
         if "map_scale" in weights:
             size = torch.cat([target.scale_map[:, 1] for target in targets]).to(given)
@@ -206,7 +204,6 @@ class Criterion:
         self, predicted: Predicted, people: PeopleRow, weights: dict[str, float]
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Who has which label, (N,), and the errors, (L, N)."""
-        everyone = torch.ones_like(people.has_pose)
         errors = {}
         if "pose" in weights:
             of = loss_terms.axis_angle_error if self.config.pose_error == "axis_angle" else loss_terms.rotation_error
@@ -225,11 +222,11 @@ class Criterion:
             )
             errors["joints_2d"] = (mask.any(1), error / self.network.input_size)
         if "box" in weights:
-            errors["box"] = (everyone, (predicted.boxes - people.boxes).abs().sum(-1))
+            errors["box"] = (people.has_box, (predicted.boxes - people.boxes).abs().sum(-1))
         if "giou" in weights:
-            errors["giou"] = (everyone, 1 - loss_terms.generalised_iou(predicted.boxes, people.boxes))
+            errors["giou"] = (people.has_box, 1 - loss_terms.generalised_iou(predicted.boxes, people.boxes))
         if "depth" in weights:
-            depth = predicted.depth_at_true_focal_m.clamp(min=_LEAST_DEPTH_M)
+            depth = predicted.depth_at_true_focal_m.clamp(min=LEAST_DEPTH_M)
             errors["depth"] = (people.has_depth, loss_terms.inverse_depth_error(depth, people.depth_m))
         return errors
 
@@ -325,9 +322,5 @@ def _map_masks(targets: Sequence[Targets]) -> tuple[Bool[Tensor, " n"], Bool[Ten
 
 
 def _in_front(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    return torch.cat((points[..., :2], points[..., 2:].clamp(min=_LEAST_DEPTH_M)), -1)
-
-
-def _logit(share: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Before the sigmoid, as far as float32 still knows it."""
-    return share.logit(eps=1e-7)
+    """Points as if none were nearer: no loss of one wrong body explodes."""
+    return torch.cat((points[..., :2], points[..., 2:].clamp(min=LEAST_DEPTH_M)), -1)

@@ -25,6 +25,7 @@ class PeopleRow:
     scene: Int[Tensor, " N"]
     focal_px: Float[Tensor, " N"]
     boxes: Float[Tensor, "N 4"]
+    has_box: Bool[Tensor, " N"]
     joints_2d: Float[Tensor, "N P 2"]
     joints_2d_mask: Bool[Tensor, "N P"]
     joints_3d: Float[Tensor, "N P 3"]

@@ -22,6 +22,7 @@ def costs(
     boxes: Float[Tensor, "L Q 4"],
     joints_2d: Float[Tensor, "L Q P 2"],
     true_boxes: Float[Tensor, "K 4"],
+    has_box: Bool[Tensor, " K"],
     true_joints_2d: Float[Tensor, "K P 2"],
     mask: Bool[Tensor, "K P"],
     input_size: int,
@@ -30,15 +31,15 @@ def costs(
     """Cost of every query for every person of one image.
 
     The focal loss of the confidence, the boxes' absolute and generalised IoU errors, and the mean absolute error of
-    the first visible joints over ``input_size``.
+    the first visible joints over ``input_size``; people without a box are told apart by the others alone.
 
     Args:
         confidences: probabilities. boxes: shares of ``input_size``. joints_2d: pixels.
     """
     first = slice(config.match_joints)
     sure = 0.25 * (1 - confidences) ** 2 * -(confidences + _LOG_EPS).log()
-    box = (boxes[:, :, None] - true_boxes).abs().sum(-1)
-    iou = generalised_iou(boxes[:, :, None], true_boxes[None, None])
+    box = (boxes[:, :, None] - true_boxes).abs().sum(-1) * has_box
+    iou = generalised_iou(boxes[:, :, None], true_boxes[None, None]) * has_box
     seen = mask[:, first, None].to(boxes).expand(-1, -1, 2).flatten(1)
     wanted, given = (true_joints_2d[:, first].flatten(1) / input_size, joints_2d[:, :, first].flatten(2) / input_size)
     apart = ((given[:, :, None] - wanted).abs() * seen).sum(-1) / (seen.sum(-1) + _COUNT_EPS)

@@ -95,7 +95,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 def _board(folder: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and not part of the package's own needs
 
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def _line(entry: Mapping[str, Any]) -> str:

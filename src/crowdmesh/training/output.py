@@ -53,7 +53,7 @@ class TrainingOutput:
         raw_fov: (B,) vertical field of view before it is brought into range, radians; ``None``: no camera branch.
         vertical_fov, focal_px: (B,) as used, radians and pixels of the network's input.
         image_sizes: (B, 2) height, width without padding.
-        scale_map: (n, 2) of all images' cells, image after image, in Morton order.
+        scale_map: (n, 2) of all images' cells, image after image, in Morton order. map_logits: before the sigmoid.
     """
 
     queries: Queries
@@ -63,3 +63,4 @@ class TrainingOutput:
     focal_px: Float[Tensor, " B"]
     image_sizes: Float[Tensor, "B 2"]
     scale_map: Float[Tensor, "n 2"]
+    map_logits: Float[Tensor, "n 2"]

@@ -13,10 +13,13 @@ from crowdmesh.errors import InputError
 from crowdmesh.training.config import TrainConfig
 
 _FIXED = ("stage",)  # the command names it
+_OTHER_LENGTH = {"run.steps": "epochs", "run.epochs": "steps"}
 
 
 def changed(config: TrainConfig, settings: Iterable[str] = (), file: Path | None = None) -> TrainConfig:
     """A configuration with a file's values in place of its own, then with those of single settings.
+
+    Of ``run.steps`` and ``run.epochs`` the one that is given last counts, and the other is taken back.
 
     Args:
         settings: ``NAME=VALUE``, the name with dots between its parts (``loss.fov``, ``data.0.weight``), the value as
@@ -30,15 +33,22 @@ def changed(config: TrainConfig, settings: Iterable[str] = (), file: Path | None
     """
     values = config.to_dict()
     if file is not None:
-        for name, value in _leaves(_read(file), values):
+        given = list(_leaves(_read(file), values))
+        for name, value in given:
             if not (name in _FIXED and value == values[name]):
                 _set(values, name, value, str(file))
+        lengths = {name for name, value in given if name in _OTHER_LENGTH and value is not None}
+        if len(lengths) == 1:  # a file that gives both is asked which it means
+            _other_length_away(values, lengths.pop())
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name.strip():
             raise InputError(f"a setting is NAME=VALUE, for example optimiser.lr=1e-4, got {setting!r}")
-        _set(values, name.strip(), _value(text.strip()), f"--set {setting}")
-    return _length_given(config, values)
+        name, value = name.strip(), _value(text.strip())
+        _set(values, name, value, f"--set {setting}")
+        if value is not None:
+            _other_length_away(values, name)
+    return TrainConfig.from_dict(values)
 
 
 def names(values: Any, before: str = "") -> Iterator[str]:
@@ -64,15 +74,10 @@ def _read(file: Path) -> Mapping[str, Any]:
     return given
 
 
-def _length_given(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
+def _other_length_away(values: dict[str, Any], name: str) -> None:
     """A run is as long as steps or epochs say: who gives one of them need not take the other back."""
-    run, before = values["run"], config.run
-    if isinstance(run, dict) and run.get("steps") is not None and run.get("epochs") is not None:
-        if before.steps is None and run["epochs"] == before.epochs:
-            run["epochs"] = None
-        elif before.epochs is None and run["steps"] == before.steps:
-            run["steps"] = None
-    return TrainConfig.from_dict(values)
+    if name in _OTHER_LENGTH and isinstance(values["run"], dict):
+        values["run"][_OTHER_LENGTH[name]] = None
 
 
 def _leaves(given: Mapping[str, Any], values: Any, before: str = "") -> Iterator[tuple[str, Any]]:

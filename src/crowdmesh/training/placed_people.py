@@ -67,6 +67,7 @@ class SeenPeople:
         points_px: (K, P, 2) pixels of the input, finite. visible: (K, P) labelled and inside the image.
         boxes_px: (K, 4) left, top, right, bottom of the label box, inside the image.
         present: (K,) whether enough of the person is visible to learn from them.
+        partly: (K,) whether anything of the person is in the image, be it too little to learn from.
     """
 
     points_m: Float[np.ndarray, "K P 3"]
@@ -75,6 +76,7 @@ class SeenPeople:
     visible: Bool[np.ndarray, "K P"]
     boxes_px: Float[np.ndarray, "K 4"]
     present: Bool[np.ndarray, " K"]
+    partly: Bool[np.ndarray, " K"]
 
 
 def place(sample: TrainingSample, config: MAHMRConfig) -> PlacedPeople:
@@ -210,7 +212,11 @@ def see(people: PlacedPeople, view: View, layout: str) -> SeenPeople:
     visible = in_front & view.inside(pixels)
     needed = np.clip(in_front.sum(1), 1, LEAST_POINTS) if people.surface_m is None else LEAST_POINTS
     present = (visible.sum(1) >= needed) & visible[:, :BODY_POINTS].any(1)
-    return SeenPeople(moved, known_m, pixels, visible, label_boxes(pixels, in_front, view.size), present)
+    partly = np.asarray(visible.any(1))
+    if people.surface_m is not None and not partly.all():
+        surface = view.move(people.surface_m[~partly])
+        partly[~partly] = (view.inside(view.project(surface)) & (surface[..., 2] > NEAR_M)).any(1)
+    return SeenPeople(moved, known_m, pixels, visible, label_boxes(pixels, in_front, view.size), present, partly)
 
 
 def label_boxes(

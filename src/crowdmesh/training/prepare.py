@@ -11,10 +11,12 @@ import torch
 
 from crowdmesh.errors import InputError
 from crowdmesh.mahmr import MAHMR
+from crowdmesh.synth import PRESETS, World, open_world
 from crowdmesh.training.augment import Augmenter
 from crowdmesh.training.config import TrainConfig
 from crowdmesh.training.datasets.base import Dataset
 from crowdmesh.training.datasets.catalogue import dataset_spec
+from crowdmesh.training.datasets.shared import shared_images
 from crowdmesh.training.forward import TrainingModule
 from crowdmesh.training.initial import Start, start_from
 from crowdmesh.training.loading import Loader
@@ -23,6 +25,7 @@ from crowdmesh.training.validation import Validator
 
 _WORLD = "world"
 _MANY, _FEW = 4000, 200  # scenes that the advice makes
+_PRESET = "family"  # of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,8 @@ def prepare(
         process: number of this process, and how many train together.
 
     Raises:
-        InputError: data sets or weights that are not there or do not fit, a batch that cannot be split.
+        InputError: data sets or weights that are not there or do not fit, images that are learned from and judged on, a
+            batch that cannot be split, a learning rate that rises for longer than the run.
         FormatError: damaged files. AssetError: a licensed body model is missing.
     """
     if not root.is_dir():
@@ -113,7 +117,10 @@ def prepare(
         raise InputError(
             f"there is nothing to validate on: {error} (validation may name other data sets, or none: [])"
         ) from error
+    _check_held_out(config, datasets, held_out)
     optimiser, run = config.optimiser, config.run
+    steps = run.steps_for(mixture.images, optimiser.batch)
+    _check_rise(steps, optimiser.warmup_steps)
     loader = Loader(
         datasets,
         mixture,
@@ -134,7 +141,7 @@ def prepare(
         validator = Validator(
             held_out, config.validation, config.network, config.loss, run.validation_images, config.seed
         )
-    steps = run.steps_for(mixture.images, optimiser.batch)
+        validator.try_out()
     return Prepared(
         config=replace(config, run=replace(run, steps=steps, epochs=None)),
         module=TrainingModule(model, config.loss),
@@ -167,22 +174,51 @@ def provenance(config: TrainConfig, start: Start) -> dict[str, object]:
     return told
 
 
+def _check_held_out(config: TrainConfig, datasets: Sequence[Dataset], held_out: Sequence[Dataset]) -> None:
+    """Refuse images that are learned from and judged on, whatever the parts are called."""
+    for part, judged in zip(config.validation, held_out, strict=True):
+        for other, learned in zip(config.data, datasets, strict=True):
+            if shared := shared_images(judged, learned):
+                raise InputError(
+                    f"{len(shared)} images of {part.dataset} ({part.split}), such as {shared[0]}, would be judged on "
+                    f"and are learned from in {other.dataset} ({other.split}); validation needs images of its own "
+                    "(another split, or another folder)"
+                )
+
+
+def _check_rise(steps: int, warmup_steps: int) -> None:
+    if warmup_steps >= steps:
+        raise InputError(
+            f"the learning rate would rise for {warmup_steps} steps in a run of {steps}; let it rise for fewer, with "
+            f"--set optimiser.warmup_steps={steps // 10}"
+        )
+
+
 def _check_worlds(config: TrainConfig, root: Path) -> None:
     """Say how synthetic worlds are made where they are wanted and missing."""
-    worlds = [(config.data, _MANY, 1), (config.validation, _FEW, 2)]
-    wanted = [
-        (root / part.path, scenes, seed)
-        for parts, scenes, seed in worlds
+    folders = {
+        root / part.path: scenes
+        for parts, scenes in ((config.validation, _FEW), (config.data, _MANY))
         for part in parts
         if part.dataset == _WORLD and part.path is not None
+    }
+    missing = [folder for folder in reversed(folders) if not folder.is_dir()]
+    if not missing:
+        return
+    there = [open_world(folder).world for folder in folders if folder.is_dir()]
+    seeds = (seed for seed in range(1, 100) if seed not in {world.seed for world in there})
+    commands = [
+        f"  crowdmesh synth --out {folder} --preset {_preset_of(there)} --scenes {folders[folder]} --seed {seed} "
+        "--workers 2"
+        for folder, seed in zip(missing, seeds, strict=False)
     ]
-    missing = [folder for folder, _, _ in wanted if not folder.is_dir()]
-    if missing:
-        commands = [
-            f"  crowdmesh synth --out {folder} --preset family --scenes {scenes} --seed {seed} --workers 2"
-            for folder, scenes, seed in wanted
-        ]
-        raise InputError(
-            f"there is no folder {' or '.join(map(str, missing))}; make synthetic scenes to learn from and others to "
-            "judge on:\n" + "\n".join(commands)
-        )
+    raise InputError(
+        f"there is no folder {' or '.join(map(str, missing))}; make synthetic scenes to learn from and others to "
+        "judge on:\n" + "\n".join(commands)
+    )
+
+
+def _preset_of(worlds: Sequence[World]) -> str:
+    """The preset of a world that is there already, so that its counterpart is of the same kind."""
+    names = [name for world in worlds for name, config in PRESETS.items() if config == world.config]
+    return names[0] if names else _PRESET

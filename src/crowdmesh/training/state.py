@@ -1,12 +1,14 @@
 """The state of a run in one file: all that is needed to go on as if it had never been stopped.
 
 A safetensors file: tensors ``weights.NAME`` (parameters and buffers of the network), ``average.NAME`` (their moving
-average) and ``optimiser.KEY.NAME``, and in its header the step, the best validation and the configuration. Data order,
-augmentation, noise and learning rate follow from the configuration and the step, so no generator's state is kept.
+average) and ``optimiser.KEY.NAME``, and in its header the step, the best validation, the configuration, and what the
+run was given beside it: how many images, and what the network started from. Data order, augmentation, noise and
+learning rate follow from the configuration and the step, so no generator's state is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -25,7 +27,9 @@ from crowdmesh.errors import FormatError, InputError
 from crowdmesh.training.ema import MovingAverage
 
 FORMAT = "crowdmesh-training-state"
-VERSION = 1
+VERSION = 2
+"""Version 1 did not say what a run was given."""
+
 STATE_NAME = f"state{SUFFIX}"
 """Name of the file in a run's folder."""
 
@@ -123,16 +127,26 @@ class Trained:
         return found
 
 
-def save_state(path: Path, trained: Trained, position: Position, config: Mapping[str, Any]) -> None:
+def digest_of_settings(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the settings that decide on the result, plain values: all but :data:`FREE`."""
+    kept = {name: value for name, value in _flat(config).items() if name not in FREE}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def save_state(
+    path: Path, trained: Trained, position: Position, config: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> None:
     """Write a run's state; the old file stays until the new one is complete, also through a power cut.
 
     Args:
-        config: of the run, plain values.
+        config: of the run, plain values. given: what else decides on its result, plain values.
 
     Raises:
         InputError: the folder cannot be written, or the disk is full.
     """
-    fields_ = {"format": FORMAT, "version": VERSION, "position": asdict(position), "config": config}
+    fields_ = {
+        "format": FORMAT, "version": VERSION, "position": asdict(position), "config": config, "given": given or {},
+    }  # fmt: skip
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.tensors().items()}
     with atomic_path(path, durable=True) as temporary:
         try:
@@ -144,21 +158,26 @@ def save_state(path: Path, trained: Trained, position: Position, config: Mapping
             ) from error
 
 
-def load_state(path: Path, trained: Trained, config: Mapping[str, Any]) -> Position:
+def load_state(
+    path: Path, trained: Trained, config: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> Position:
     """Go on from a run's state.
 
     Raises:
-        InputError: it is the state of a run with other settings; the message names them.
+        InputError: it is the state of a run with other settings, images or first weights; the message names them.
         FormatError: not such a file, damaged, or of another network.
     """
     tensors, header = read_state(path)
-    position, written = _parsed(path, header)
-    if differences := differing(written, config):
+    position, settings, beside = _parsed(path, header)
+    differences = differing(settings, config)
+    if beside:
+        differences += differing(beside, given or {})
+    if differences:
         listed = "; ".join(f"{name} was {old!r}, now {new!r}" for name, old, new in differences[:5])
         more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
         raise InputError(
-            f"{path} is the checkpoint of a run with other settings ({listed}{more}); use the same settings to go on, "
-            "or another folder"
+            f"{path} is the checkpoint of a run with other settings, data or first weights ({listed}{more}); use the "
+            "same to go on, or another folder"
         )
     try:
         trained.load(tensors)
@@ -197,19 +216,22 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     return found
 
 
-def _parsed(path: Path, header: str | None) -> tuple[Position, dict[str, Any]]:
+def _parsed(path: Path, header: str | None) -> tuple[Position, dict[str, Any], dict[str, Any]]:
     try:
         values = json.loads(header or "null")
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FormatError(f"{path} is not the checkpoint of a training run; {_ANEW}")
-    if values.get("version") != VERSION:
+    if values.get("version") not in (1, VERSION):
         raise FormatError(
-            f"{path} has format version {values.get('version')!r}, this CrowdMesh reads {VERSION}; {_ANEW}"
+            f"{path} has format version {values.get('version')!r}, this CrowdMesh reads 1 and {VERSION}; {_ANEW}"
         )
     position, config = values.get("position"), values.get("config")
+    given = values.get("given") if values["version"] == VERSION else {}
     known = {entry.name for entry in fields(Position)}
-    if not isinstance(position, dict) or set(position) != known or not isinstance(config, dict):
+    if not isinstance(position, dict) or not isinstance(config, dict) or not isinstance(given, dict):
         raise FormatError(f"the header of {path} is damaged; {_ANEW}")
-    return Position(**position), config
+    if set(position) != known:
+        raise FormatError(f"the header of {path} is damaged; {_ANEW}")
+    return Position(**position), config, given

@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+LEAST_DEPTH_M = 0.1
+"""No depth is learned nearer to the camera's plane than this, and the losses take nothing to be nearer."""
+
 
 @dataclass(frozen=True, eq=False)
 class Targets:
@@ -19,17 +22,18 @@ class Targets:
     Attributes:
         key: of the sample. dataset: its data set.
         image_size: (2,) height, width of the image in the input, without padding.
-        boxes: (K, 4) centre x, y, width, height over ``input_size``, inside the image.
+        boxes: (K, 4) centre x, y, width, height over ``input_size``, inside the image. has_box: (K,) False for
+            people of whom only points are labelled, between which not all of the body need lie (elbows, say).
         joints_2d: (K, P, 2) of the configuration's keypoint layout. joints_2d_mask: (K, P).
         joints_3d: (K, P, 3). joints_3d_mask: (K, P).
         rotations: (K, J, 3, 3) of ``config.posed_joints``, relative to the parent. has_pose: (K,).
         betas: (K, S). betas_mask: (K, S).
         translations: (K, 3) of the body model; kept for pictures and judging.
-        depth_m: (K,) z of the pelvis. has_depth: (K,).
+        depth_m: (K,) z of the pelvis. has_depth: (K,), never nearer than :data:`LEAST_DEPTH_M`.
         depth_layers: (K,) 0 nearest, -1 unknown.
         age_years: (K,) NaN where unknown.
         focal_px: () focal length; 1 where unknown. vertical_fov: () of the image without padding. has_camera: ().
-        everybody: () whether all people are labelled.
+        everybody: () whether all people of whom something is visible are labelled here.
         scale_map: (n, 2) per cell of 28 pixels in Morton order: covered (0 or 1), relative size. has_map: ().
     """
 
@@ -37,6 +41,7 @@ class Targets:
     dataset: str
     image_size: Float[Tensor, " 2"]
     boxes: Float[Tensor, "K 4"]
+    has_box: Bool[Tensor, " K"]
     joints_2d: Float[Tensor, "K P 2"]
     joints_2d_mask: Bool[Tensor, "K P"]
     joints_3d: Float[Tensor, "K P 3"]

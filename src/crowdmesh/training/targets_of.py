@@ -15,7 +15,7 @@ from crowdmesh.training.homography import MIRROR, NEAR_M, View
 from crowdmesh.training.placed_people import PlacedPeople, SeenPeople, mirrored_rotations
 from crowdmesh.training.sample import TrainingSample
 from crowdmesh.training.scale_map import EDGE_PX, scale_map, silhouette_points
-from crowdmesh.training.targets import Targets
+from crowdmesh.training.targets import LEAST_DEPTH_M, Targets
 
 
 def targets_of(
@@ -32,25 +32,24 @@ def targets_of(
     bodies = placed.surface_m is not None
     camera = sample.intrinsics_px is not None and rules.camera
     pelvis = view.move(placed.pelvis_m[who])
-    has_body = np.full(len(who), bodies and rules.bodies)
-    has_depth = has_body if bodies else placed.pelvis_m[who, 2] > NEAR_M
-    known_m = seen.known_m[who] & (rules.bodies or not bodies)
+    known_m = seen.known_m[who] & rules.bodies
     return Targets(
         key=sample.key,
         dataset=sample.dataset,
         image_size=torch.tensor(view.size, dtype=torch.float32),
         boxes=_float(centre_size(seen.boxes_px[who]) / config.input_size),
+        has_box=torch.full((len(who),), bodies),
         joints_2d=_float(seen.points_px[who]),
         joints_2d_mask=torch.from_numpy(seen.visible[who]),
         joints_3d=_float(seen.points_m[who]),
         joints_3d_mask=torch.from_numpy(known_m),
         rotations=_float(_rotations(placed, view, config)[who]),
-        has_pose=torch.from_numpy(has_body),
+        has_pose=torch.full((len(who),), bodies and rules.bodies),
         betas=_float(placed.betas[who]),
         betas_mask=torch.from_numpy(_betas_mask(len(who), bodies, sample, config)),
         translations=_float(pelvis - placed.rest_root_m[who]),
         depth_m=_float(pelvis[:, 2]),
-        has_depth=torch.from_numpy(has_depth),
+        has_depth=torch.from_numpy((pelvis[:, 2] >= LEAST_DEPTH_M) & rules.bodies),  # 0 where unknown
         depth_layers=torch.from_numpy(
             np.full(len(who), -1) if people.depth_layers is None else people.depth_layers[who]
         ),
@@ -58,7 +57,7 @@ def targets_of(
         focal_px=torch.tensor(view.focal_px if sample.intrinsics_px is not None else 1.0, dtype=torch.float32),
         vertical_fov=torch.tensor(view.vertical_fov, dtype=torch.float32),
         has_camera=torch.tensor(camera),
-        everybody=torch.tensor(bool(rules.everybody and (bodies or placed.known_px.any(1).all()))),
+        everybody=torch.tensor(bool(rules.everybody and (seen.present | ~seen.partly).all() and _placed(placed))),
         scale_map=_float(_map(placed if rules.scale_map else None, seen, view, config)),
         has_map=torch.tensor(bool(bodies and rules.scale_map)),
     )
@@ -84,6 +83,11 @@ def _rotations(placed: PlacedPeople, view: View, config: MAHMRConfig) -> Float[n
             rotations = mirrored_rotations(rotations, names)
         rotations[:, 0] = (view.motion @ MIRROR if view.mirrored else view.motion) @ rotations[:, 0]
     return rotations[:, [names.index(name) for name in config.posed_joints]]
+
+
+def _placed(placed: PlacedPeople) -> bool:
+    """Whether it is known of everybody where in the photograph they are."""
+    return placed.surface_m is not None or bool(placed.known_px.any(1).all())
 
 
 def _betas_mask(count: int, bodies: bool, sample: TrainingSample, config: MAHMRConfig) -> Bool[np.ndarray, "K S"]:

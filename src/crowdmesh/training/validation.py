@@ -155,6 +155,15 @@ class Validator:
             if example is not None:
                 yield example
 
+    def try_out(self) -> None:
+        """Prepare the first example of every part, so that what cannot be judged is found before training.
+
+        Raises:
+            InputError: as for :meth:`examples`.
+        """
+        for part in range(len(self.datasets)):
+            next(self.examples(part), None)
+
     def _choose(self, part: int, share: int) -> tuple[int, ...]:
         dataset = self.datasets[part]
         if not len(dataset):
@@ -279,9 +288,15 @@ def known_of_targets(model: MAHMR, targets: Targets) -> KnownPeople:
 
 
 def _names(parts: Sequence[DataPart]) -> tuple[str, ...]:
-    """What each part is called: its data set, with the folder where two are of one data set."""
+    """What each part is called: its data set, with folder and split where two are of one data set."""
     plain = [part.dataset for part in parts]
-    names = tuple(p.dataset if plain.count(p.dataset) == 1 else f"{p.dataset}:{p.path}" for p in parts)
+    longer = [f"{part.dataset}:{part.path}" if part.path is not None else part.dataset for part in parts]
+    names = tuple(
+        part.dataset
+        if plain.count(part.dataset) == 1
+        else (name if longer.count(name) == 1 else f"{name}:{part.split}")
+        for part, name in zip(parts, longer, strict=True)
+    )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{twice[0]} is named twice to validate on; name it once")
     return names

@@ -77,7 +77,7 @@ it is, and the sample photographs stage by stage: [findings.md](findings.md). Pu
   {effort.sweep_scenes} of them also for depth maps and focal lengths, and {effort.world_scenes} of each other world.
 - Trials: development seed {DEVELOPMENT_SEED}, {effort.trial_scenes} scenes.
 - Scenes in which nobody is detected are left out: there is nothing to place, whatever the method.
-- This page is written by that command, up to the training of networks at its end. Single rows again, for example: `{again}`.
+- This page but for its last part is written by that command. Single rows again, for example: `{again}`.
 """
 
 

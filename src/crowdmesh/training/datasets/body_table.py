@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from crowdmesh.formats.smpl_people import GENDERS
+from crowdmesh.training.datasets.base import Dataset
 from crowdmesh.training.sample import LabelledPeople, Supervision, TrainingSample
 
 
@@ -28,6 +29,7 @@ class BodyTable:
         everybody, kid: supervision that differs from image to image (:class:`crowdmesh.training.sample.Supervision`).
         turned: whether the file must be turned by 90 degrees clockwise.
         without_people: images of the file that were left out, as nobody is labelled in them.
+        bad_records: what is wrong with images that were left out as their records cannot be used.
     """
 
     images: tuple[str, ...]
@@ -41,6 +43,7 @@ class BodyTable:
     kid: Bool[np.ndarray, " n"]
     turned: Bool[np.ndarray, " n"]
     without_people: tuple[str, ...] = ()
+    bad_records: tuple[str, ...] = ()
 
     def people(self, index: int) -> LabelledPeople:
         """The people of one image."""
@@ -94,6 +97,11 @@ class BodyImages:
     def image_files(self) -> list[Path]:
         """The file of every image, in order."""
         return [self.folder / image for image in self.table.images]
+
+
+def bad_records(dataset: Dataset) -> tuple[str, ...]:
+    """What is wrong with images that a data set left out, as their records cannot be used."""
+    return dataset.table.bad_records if isinstance(dataset, BodyImages) else ()
 
 
 def image_folder(candidates: Sequence[Path], images: Sequence[str], probes: int = 16) -> Path:

@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from crowdmesh.errors import InputError
+from crowdmesh.pgt.shards import SHARDS
+from crowdmesh.synth.label_set import MANIFEST as LABEL_SET
+from crowdmesh.synth.shards import MANIFEST as WORLD
 from crowdmesh.training.datasets._where import Where, annotation_file, bases_of
 from crowdmesh.training.datasets.base import Dataset
 from crowdmesh.training.datasets.built import open_built_set
@@ -32,6 +35,7 @@ class DatasetSpec:
         images: where images may lie, relative to one of the folders; ``{split}`` stands for the split.
         source: where users get it. licence: of its labels and images, in short.
         reader: opens what was found.
+        mark: of a set of ours, the file or folder by which it is known.
     """
 
     name: str
@@ -43,6 +47,11 @@ class DatasetSpec:
     licence: str
     reader: Callable[[Where], Dataset]
     splits: tuple[str, ...] = ("train",)
+    mark: str = ""
+
+    def holds(self, folder: Path) -> bool:
+        """Whether a folder is such a set of ours."""
+        return bool(self.mark) and (folder / self.mark).exists()
 
     def find(self, root: Path, split: str = "train", path: str | None = None, unpickle: bool = False) -> Where:
         """Where the data set lies; nothing is read.
@@ -84,11 +93,15 @@ class DatasetSpec:
 
 
 def _folder(root: Path, spec: DatasetSpec, split: str, path: str | None, hint: str) -> Path:
-    places = [root / path] if path is not None else [root / folder.format(split=split) for folder in spec.folders]
+    if path is not None:
+        if (root / path).is_dir():
+            return root / path
+        raise InputError(f"no folder {root / path}: {hint}")
+    places = [root / folder.format(split=split) for folder in spec.folders]
     for place in places:
-        if place.is_dir():
+        if spec.holds(place):
             return place
-    raise InputError(f"no folder {' or '.join(map(str, places))}: {hint}")
+    raise InputError(f"no folder {' or '.join(map(str, places))} with {spec.mark} in it: {hint}")
 
 
 def _smpl(kind: str, where: Where) -> Dataset:
@@ -244,6 +257,7 @@ _OURS = (
         "that of the labels and photographs it was built of",
         lambda where: open_built_set(where.name, where.path, split=where.split),
         _ONE_IN_TWENTY,
+        SHARDS,
     ),
     DatasetSpec(
         "set-before",
@@ -255,6 +269,7 @@ _OURS = (
         "that of the labels and photographs it was built of",
         lambda where: open_built_set(where.name, where.path, before=True, split=where.split),
         _ONE_IN_TWENTY,
+        SHARDS,
     ),
     DatasetSpec(
         "world",
@@ -266,6 +281,7 @@ _OURS = (
         "yours: this program made it",
         lambda where: open_world_images(where.name, where.path, where.split),
         _ONE_IN_TWENTY,
+        WORLD,
     ),
     DatasetSpec(
         "label-truth",
@@ -277,6 +293,7 @@ _OURS = (
         "yours: this program made it",
         lambda where: open_label_truth(where.name, where.path, where.split),
         _ONE_IN_TWENTY,
+        LABEL_SET,
     ),
 )
 

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from crowdmesh.errors import AssetError, FormatError, InputError
+from crowdmesh.training.datasets.bad_records import MOST_UNUSABLE
 from crowdmesh.training.datasets.base import Dataset
-from crowdmesh.training.datasets.body_table import BodyImages
+from crowdmesh.training.datasets.body_table import BodyImages, bad_records
 from crowdmesh.training.datasets.built import BuiltImages
 from crowdmesh.training.datasets.catalogue import DATASETS, DatasetSpec, dataset_spec
 from crowdmesh.training.datasets.label_truth import LabelTruthImages
@@ -22,9 +23,6 @@ from crowdmesh.training.sample import TrainingSample
 Status = Literal["found", "missing", "malformed", "no body model"]
 Progress = Callable[[str, int, int], None]
 """Called with the data set's name, images done, images in all."""
-
-MOST_UNUSABLE = 0.01
-"""Share of images that may be missing or damaged before training refuses a data set."""
 
 _NAMED = 5
 _COSTLY = (WorldImages, LabelTruthImages)  # a sample is decoded or staged anew; what is told of all was checked at once
@@ -44,7 +42,8 @@ class DatasetCheck:
         looked_at: images whose labels were looked at one by one: all, but for truth that is made anew for each image.
         without_people: images of the annotation file where nobody is labelled; they are not trained on.
         everybody: of those looked at, images in which all people are labelled. bodies: with bodies to learn in 3D.
-        bad_records: images whose labels cannot be used (NaN, say), the first few by message; bad_record_count: all.
+        bad_records: images whose labels cannot be used (NaN, say) and that are left out, the first few by message;
+            bad_record_count: all.
         missing_images: image files that are not there, the first few; missing_count: all of those looked at.
         decoded: images that were read as a sample of all; damaged: what is wrong with those that cannot be read.
         misfits: images of that sample whose size does not fit the labels: the principal point lies outside.
@@ -134,6 +133,8 @@ def check_root(
 ) -> RootCheck:
     """Open every data set below a folder, look at all of its labels and for all of its images, and read some of them.
 
+    Every synthetic world directly below the folder is looked at; one of an unusual name is called ``world in NAME``.
+
     Args:
         root: the folder of all data.
         names: data sets to look for; ``None``: all of the catalogue.
@@ -150,6 +151,11 @@ def check_root(
     specs = [dataset_spec(name) for name in names] if names is not None else list(DATASETS.values())
     wanted = [(spec, split) for spec in specs for split in (("all",) if "all" in spec.splits else spec.splits)]
     checks = [check_dataset(spec, root, split, unpickle, progress, decode) for spec, split in wanted]
+    world = DATASETS["world"]
+    if world in specs:
+        folders = [folder.name for folder in sorted(root.iterdir()) if world.holds(folder)]
+        others = [name for name in folders if name not in world.folders]
+        checks += [check_dataset(world, root, "all", unpickle, progress, decode, path=name) for name in others]
     return RootCheck(root, tuple(checks))
 
 
@@ -160,12 +166,14 @@ def check_dataset(
     unpickle: bool = False,
     progress: Progress | None = None,
     decode: int = 16,
+    path: str | None = None,
 ) -> DatasetCheck:
-    """As :func:`check_root`, of one split of one data set."""
-    check = DatasetCheck(spec.name, spec.title, split, "missing")
+    """As :func:`check_root`, of one split of one data set; ``path``: where it lies below the root, if not as usual."""
+    name = spec.name if path is None else f"{spec.name} in {path}"
+    check = DatasetCheck(name, spec.title, split, "missing")
     try:
-        check = replace(check, path=spec.find(root, split).path)
-        dataset = spec.open(root, unpickle, split)
+        check = replace(check, path=spec.find(root, split, path).path)
+        dataset = spec.open(root, unpickle, split, path)
     except (InputError, FormatError, AssetError) as error:
         wrong: Status = "no body model" if isinstance(error, AssetError) else "malformed"
         return replace(check, status=wrong if check.path is not None else "missing", problem=str(error))
@@ -176,7 +184,8 @@ def _looked_through(check: DatasetCheck, dataset: Dataset, progress: Progress | 
     count = len(dataset)
     tried = set(np.linspace(0, count - 1, min(decode, count)).astype(int).tolist())
     looked_at = sorted(tried) if isinstance(dataset, _COSTLY) else range(count)
-    bad, missing, damaged, misfits = [], [], [], []
+    bad = list(bad_records(dataset))
+    missing, damaged, misfits = [], [], []
     people = everybody = bodies = decoded = 0
     for done, index in enumerate(looked_at):
         if progress is not None and done % _EVERY == 0:

@@ -14,6 +14,7 @@ and the others are put where that camera sees them as their own did
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from crowdmesh.adapters import camerahmr
 from crowdmesh.errors import FormatError, InputError
 from crowdmesh.formats._archive import read_annots
 from crowdmesh.formats.smpl_people import ten_or_eleven_betas
+from crowdmesh.training.datasets.bad_records import refuse_many
 from crowdmesh.training.datasets.body_table import BodyImages, BodyTable
 from crowdmesh.training.datasets.one_camera import differs, under_one_camera
 from crowdmesh.training.datasets.smpl_sets import rest_pelvis, rotations_of, vectors_of
@@ -46,18 +48,26 @@ def read_chmr(file: Path, unpickle: bool = False) -> BodyTable:
 
     Raises:
         InputError: no such file.
-        FormatError: damaged, or a record of another layout, or with NaN; names file, image, person and entry.
+        FormatError: damaged, or more than 1 % of the records of another layout, or with NaN; names file, image, person
+            and entry. Fewer are left out and told of in the table.
         AssetError: people of one image have different cameras, and there is no SMPL model to put them under one.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     nobody: list[str] = []
-    for image, record in read_annots(file, _WHAT, unpickle).items():
-        people = _people(file, image, record)
+    bad: dict[str, str] = {}
+    annots = read_annots(file, _WHAT, unpickle)
+    for image, record in annots.items():
+        try:
+            people = _people(file, image, record)
+        except FormatError as error:
+            bad[image] = str(error)
+            continue
         if people:
             found[image] = people
         else:
             nobody.append(image)
-    return _table(found, tuple(nobody))
+    refuse_many(file, bad, len(annots))
+    return replace(_table(found, tuple(nobody)), bad_records=tuple(bad.values()))
 
 
 def open_chmr(

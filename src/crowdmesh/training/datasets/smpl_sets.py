@@ -16,7 +16,7 @@ model that is trained.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from jaxtyping import Float, Integer
 from crowdmesh.adapters.camerahmr import betas_for
 from crowdmesh.formats import SMPLPeople, read_3dpw, read_agora, read_bedlam, read_hi4d
 from crowdmesh.formats.smpl_people import GENDERS, ten_or_eleven_betas
+from crowdmesh.training.datasets.bad_records import refuse_many
 from crowdmesh.training.datasets.body_table import BodyImages, BodyTable
 from crowdmesh.training.datasets.one_camera import differs, under_one_camera
 from crowdmesh.training.sample import Supervision
@@ -45,7 +46,7 @@ class SMPLSet:
     """
 
     title: str
-    read: Callable[[Path, bool], dict[str, SMPLPeople]]
+    read: Callable[[Path, bool, dict[str, str]], dict[str, SMPLPeople]]
     supervision: Supervision
 
 
@@ -74,10 +75,14 @@ def read_smpl_set(kind: str, file: Path, unpickle: bool = False) -> BodyTable:
 
     Raises:
         InputError: no such file, or the kid axis is used and there is no kid template beside the SMPL model.
-        FormatError: damaged, or a record of another layout, or with NaN; names file, image, person and field.
+        FormatError: damaged, or more than 1 % of the records of another layout, or with NaN; names file, image, person
+            and field. Fewer are left out and told of in the table.
         AssetError: an SMPL model of one of the genders is missing; says where to get it.
     """
-    return table_of(SMPL_SETS[kind].read(file, unpickle))
+    bad: dict[str, str] = {}
+    annotations = SMPL_SETS[kind].read(file, unpickle, bad)
+    refuse_many(file, bad, len(annotations) + len(bad))
+    return replace(table_of(annotations), bad_records=tuple(bad.values()))
 
 
 def table_of(annotations: Mapping[str, SMPLPeople]) -> BodyTable:
