@@ -23,7 +23,7 @@ from crowdmesh.training.losses import LossConfig
 from crowdmesh.training.matched import PeopleRow
 
 NOISY = replace(CONFIG, denoising=True, depth=3, early_depth=1, decoder_depth=2, queries=12)
-LOSS = replace(LossConfig.tiny(), depth_layers=0.5, denoising_groups=2)
+LOSS = replace(LossConfig.tiny(), depth_layers=0.5, denoising_groups=2, true_map=False)
 
 
 def generator() -> torch.Generator:

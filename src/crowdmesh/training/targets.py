@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -67,8 +68,11 @@ class Targets:
 
     def to(self, device: torch.device | str) -> Targets:
         """The same on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Targets(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()})
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            moved[field.name] = value.to(device) if isinstance(value, Tensor) else value
+        return Targets(**moved)
 
 
 @dataclass(frozen=True, eq=False)
