@@ -184,7 +184,7 @@ def judge_estimates(scenes: Sequence[SyntheticScene]) -> dict[str, Any]:
 
     def predict(chunk: Sequence[SyntheticScene]) -> list[Scene]:
         seeds = [observation_seed(TEST_SEED, scene.scene.provenance["index"]) for scene in chunk]
-        return [observe(scene, errors, seed).scene for scene, seed in zip(chunk, seeds, strict=True)]
+        return [observe(scene, errors, seed).guess for scene, seed in zip(chunk, seeds, strict=True)]
 
     return _judged(scenes, predict)
 
