@@ -61,9 +61,14 @@ def data_of(folder: Path, benchmark: str) -> Path:
 @pytest.mark.parametrize(
     ("benchmark", "variant"),
     [
-        ("relative-human", None), ("relative-human", "--corrected"), ("mupots", None), ("mupots", "--standard"),
-        ("3dpw", None), ("3dpw", "--corrected"), ("hi4d", None), ("hi4d", "--corrected"), ("agora", None),
-        ("agora", "--ignore-invalid"), ("bedlam", None), ("panoptic", None), ("panoptic", "--corrected"),
+        ("relative-human", None), ("mupots", None), ("3dpw", None), ("agora", None), ("panoptic", None),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                ("relative-human", "--corrected"), ("mupots", "--standard"), ("3dpw", "--corrected"), ("hi4d", None),
+                ("hi4d", "--corrected"), ("agora", "--ignore-invalid"), ("bedlam", None), ("panoptic", "--corrected"),
+            )
+        ),
     ],
 )  # fmt: skip
 def test_every_benchmark_and_protocol(tmp_path, smpl_weights, capsys, unchecked, benchmark, variant):

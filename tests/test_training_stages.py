@@ -219,7 +219,7 @@ def test_a_setting_that_cannot_be_is_refused_with_what_there_is(tiny, setting, s
         changed(tiny, [setting])
 
 
-@pytest.mark.parametrize("name", ["1-keypoints", "tiny"])
+@pytest.mark.parametrize("name", [pytest.param("1-keypoints", marks=pytest.mark.slow), "tiny"])
 def test_every_name_can_be_set_to_what_it_is(name):
     config = STAGES[name].make()
     values = config.to_dict()
