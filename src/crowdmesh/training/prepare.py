@@ -121,17 +121,7 @@ def prepare(
     optimiser, run = config.optimiser, config.run
     steps = run.steps_for(mixture.images, optimiser.batch)
     _check_rise(steps, optimiser.warmup_steps)
-    loader = Loader(
-        datasets,
-        mixture,
-        Augmenter(config.network, config.augment),
-        optimiser.batch,
-        config.seed,
-        run.workers,
-        process,
-        optimiser.accumulation,
-        run.remember_px,
-    )
+    loader = _loader(config, datasets, mixture, process)
     torch.manual_seed(config.seed)
     model = MAHMR(config.network)
     start = start_from(model, init)
@@ -149,6 +139,21 @@ def prepare(
         loader=loader,
         validator=validator,
         start=start,
+    )
+
+
+def _loader(config: TrainConfig, datasets: list[Dataset], mixture: Mixture, process: tuple[int, int]) -> Loader:
+    optimiser, run = config.optimiser, config.run
+    return Loader(
+        datasets,
+        mixture,
+        Augmenter(config.network, config.augment),
+        optimiser.batch,
+        config.seed,
+        run.workers,
+        process,
+        optimiser.accumulation,
+        run.remember_px,
     )
 
 
