@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -154,11 +152,6 @@ class TrainConfig:
             InputError: unknown, missing or wrongly typed values, or values that make no sense.
         """
         return from_plain(cls, values)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of everything in it, for provenance."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def _overlap(a: DataPart, b: DataPart) -> bool:

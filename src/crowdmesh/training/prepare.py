@@ -171,7 +171,6 @@ def provenance(config: TrainConfig, start: Start) -> dict[str, object]:
         "stage": config.stage,
         "data": [f"{part.dataset} ({part.split})" for part in config.data],
         "validation": [f"{part.dataset} ({part.split})" for part in config.validation],
-        "config_sha256": config.digest,
         "started_from": start.description,
     }
     if start.file is not None:
